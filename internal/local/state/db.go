@@ -1,0 +1,178 @@
+// Package state is the store of the local AWS: typed tables held in memory, changed in serializable
+// transactions, watched by the reconcile loops and, where a directory is given, written to disk
+// before a write is acknowledged.
+//
+// Records are immutable once stored: Get returns the stored pointer, and a change puts a new
+// record. So readers never copy and loops may keep what they read.
+package state
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// ErrLocked means that another process has the state directory open.
+var ErrLocked = errors.New("the state directory is in use by another local AWS")
+
+// DB holds the tables. Make one with Open; it is safe for concurrent use.
+type DB struct {
+	mu     sync.RWMutex // guards the tables' contents
+	tables map[string]anyTable
+
+	disk    *bolt.DB // nil: memory only
+	flushMu sync.Mutex
+	queueMu sync.Mutex
+	queue   []write
+	queued  uint64 // sequence number of the newest queued transaction
+	flushed uint64 // sequence number of the newest transaction on disk
+	failed  error  // the first write that failed; nothing is acknowledged after it
+
+	watchMu  sync.Mutex
+	watchers map[*Watch]struct{}
+}
+
+type anyTable interface {
+	restore(key string, data []byte) error
+	undo(key string, old any)
+}
+
+// write is one record to put on disk; a nil value deletes it.
+type write struct {
+	table, key string
+	value      any
+}
+
+// Open opens the store in dir, which is created if needed; an empty dir keeps everything in memory.
+//
+// On disk every acknowledged write survives the death of the process at any instruction. It is not
+// synced to the medium at each commit: a power cut may lose the last seconds, which is right for a
+// development cloud and many times faster.
+func Open(dir string) (*DB, error) {
+	db := &DB{tables: map[string]anyTable{}, watchers: map[*Watch]struct{}{}}
+	if dir == "" {
+		return db, nil
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("creating the state directory: %w", err)
+	}
+	disk, err := bolt.Open(filepath.Join(dir, "state.db"), 0o600, &bolt.Options{
+		Timeout: time.Second, NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+	})
+	if errors.Is(err, bolt.ErrTimeout) {
+		return nil, fmt.Errorf("opening %s: %w", dir, ErrLocked)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the state in %s: %w", dir, err)
+	}
+	db.disk = disk
+	return db, nil
+}
+
+// Close syncs and closes the files. The DB must not be used after it.
+func (db *DB) Close() error {
+	if db.disk == nil {
+		return nil
+	}
+	db.flushMu.Lock()
+	defer db.flushMu.Unlock()
+	return errors.Join(db.disk.Sync(), db.disk.Close())
+}
+
+// View runs f on a consistent view of all tables. f must not write.
+func (db *DB) View(f func(tx *Tx) error) error {
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	return f(&Tx{db: db})
+}
+
+// Update runs f with exclusive access. If f returns an error nothing it did remains and nobody is
+// told. Otherwise Update returns when the change is durable, and watchers are woken.
+func (db *DB) Update(f func(tx *Tx) error) error {
+	tx := &Tx{db: db, writable: true}
+	seq, err := db.apply(tx, f)
+	if err != nil || len(tx.changes) == 0 {
+		return err
+	}
+	if err := db.flush(seq); err != nil {
+		return err
+	}
+	db.notify(tx.changes)
+	return nil
+}
+
+func (db *DB) apply(tx *Tx, f func(tx *Tx) error) (seq uint64, err error) {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	done := false
+	defer func() {
+		if !done || err != nil { // an error or a panic in f: put everything back
+			tx.rollback()
+		}
+	}()
+	if err = f(tx); err != nil {
+		return 0, err
+	}
+	done = true
+	if db.disk == nil || len(tx.changes) == 0 {
+		return 0, nil
+	}
+	db.queueMu.Lock()
+	defer db.queueMu.Unlock()
+	for _, c := range tx.changes {
+		db.queue = append(db.queue, write{c.table, c.key, c.value})
+	}
+	db.queued++
+	return db.queued, nil
+}
+
+// flush returns when transaction seq is on disk. Whoever comes first writes for all who wait, so
+// concurrent requests share one disk transaction.
+func (db *DB) flush(seq uint64) error {
+	if db.disk == nil {
+		return nil
+	}
+	db.flushMu.Lock()
+	defer db.flushMu.Unlock()
+	if db.failed != nil || db.flushed >= seq {
+		return db.failed
+	}
+	db.queueMu.Lock()
+	batch, upto := db.queue, db.queued
+	db.queue = nil
+	db.queueMu.Unlock()
+	err := db.disk.Update(func(btx *bolt.Tx) error {
+		for _, w := range batch {
+			b, err := btx.CreateBucketIfNotExists([]byte(w.table))
+			if err != nil {
+				return err
+			}
+			if w.value == nil {
+				if err := b.Delete([]byte(w.key)); err != nil {
+					return err
+				}
+				continue
+			}
+			data, err := json.Marshal(w.value)
+			if err != nil {
+				return fmt.Errorf("encoding %s %s: %w", w.table, w.key, err)
+			}
+			if err := b.Put([]byte(w.key), data); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		db.failed = fmt.Errorf("writing the state: %w", err)
+		return db.failed
+	}
+	db.flushed = upto
+	return nil
+}

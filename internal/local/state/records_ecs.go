@@ -1,0 +1,197 @@
+package state
+
+import (
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
+)
+
+// The ECS records. Who writes what: the API writes what a caller asked for (specs, desired
+// statuses); the loops write what happens (deployments' progress, tasks' life, events).
+
+// Cluster is an ECS cluster. Key: name.
+type Cluster struct {
+	Name, ARN         string
+	Status            string // ACTIVE, INACTIVE
+	Settings          []ecsapi.ClusterSetting
+	Configuration     *ecsapi.ClusterConfiguration
+	ServiceConnect    *ecsapi.ClusterServiceConnectDefaults
+	CapacityProviders []string
+	DefaultStrategy   []ecsapi.CapacityProviderStrategyItem
+	Tags              []ecsapi.Tag
+	CreatedAt         time.Time
+}
+
+// TaskDefinition is one revision of a family. Key: family + ":" + revision in 7 digits, so that
+// revisions sort; see TaskDefinitionKey.
+type TaskDefinition struct {
+	Family   string
+	Revision int
+	ARN      string
+	Def      ecsapi.TaskDefinition // as registered, with AWS's defaults echoed
+	Tags     []ecsapi.Tag
+}
+
+// Service is what callers asked of a service. Key: cluster name + "/" + service name.
+type Service struct {
+	ARN, ClusterName, ClusterARN, Name string
+	Status                             string // ACTIVE, DRAINING, INACTIVE
+	DesiredCount                       int
+	// Spec holds the members of DescribeServices that callers set (task definition, load balancers,
+	// deployment configuration, network configuration, placement, strategy, …). Counts, deployments,
+	// events and status are not kept here: they are derived.
+	Spec      ecsapi.Service
+	Tags      []ecsapi.Tag
+	CreatedAt time.Time
+	UpdatedAt time.Time
+	// StatusAt is when Status changed; an INACTIVE service is forgotten an hour later.
+	StatusAt time.Time
+}
+
+// Deployment is one deployment of a service (an entry of "deployments"). The API creates it, the
+// service loop moves it. Key: service key + "/" + id.
+type Deployment struct {
+	ID                string // ecs-svc/0123456789012345678
+	ServiceKey        string
+	TaskDefinition    string // ARN
+	DesiredCount      int    // how many tasks of this deployment are wanted now
+	Status            string // PRIMARY, ACTIVE, INACTIVE
+	RolloutState      string // IN_PROGRESS, COMPLETED, FAILED
+	RolloutReason     string
+	FailedTasks       int
+	Revision          string // service revision ARN
+	ServiceDeployment string // service deployment ARN
+	IsRollback        bool
+	CreatedAt         time.Time
+	UpdatedAt         time.Time
+	CompletedAt       time.Time // zero until COMPLETED once: rollback goes to the newest completed one
+}
+
+// ServiceDeployment is what DescribeServiceDeployments shows. Key: ARN.
+type ServiceDeployment struct {
+	ARN, ServiceKey, ServiceARN, ClusterARN string
+	Status                                  string // PENDING, IN_PROGRESS, SUCCESSFUL, STOP_REQUESTED, STOPPED, ROLLBACK_REQUESTED, ROLLBACK_IN_PROGRESS, ROLLBACK_SUCCESSFUL, ROLLBACK_FAILED
+	StatusReason                            string
+	LifecycleStage                          string
+	Sources                                 []string // source revision ARNs
+	Target                                  string   // target revision ARN
+	DeploymentID                            string   // the Deployment that carries it
+	RollbackRevision                        string   // revision ARN rolled back to
+	RollbackReason                          string
+	RollbackAt                              time.Time
+	CircuitBreakerStatus                    string // MONITORING, MONITORING_COMPLETE, TRIGGERED, DISABLED
+	FailureCount, Threshold                 int
+	CreatedAt, StartedAt, FinishedAt        time.Time
+	StoppedAt, UpdatedAt                    time.Time
+}
+
+// ServiceRevision is the snapshot a deployment rolls out. Key: ARN.
+type ServiceRevision struct {
+	ARN, ServiceKey string
+	API             ecsapi.ServiceRevision
+	// Spec is the service's Spec at that time: a rollback puts it back.
+	Spec      ecsapi.Service
+	CreatedAt time.Time
+}
+
+// ServiceEvent is an entry of "events". Key: service key + "/" + sortable id; the newest 100 are kept.
+type ServiceEvent struct {
+	ID, ServiceKey, Message string
+	At                      time.Time
+}
+
+// Task is an ECS task. Key: ARN.
+type Task struct {
+	ARN, ID, ClusterName, ClusterARN string
+	ServiceKey                       string // empty for a standalone task
+	DeploymentID                     string
+	Group                            string // service:NAME, family:NAME, or as given
+	StartedBy                        string
+	TaskDefinition                   string // ARN
+	ContainerInstance                string // ARN; empty on Fargate and while unplaced
+	AZ                               string
+	LaunchType                       string
+	CapacityProvider                 string
+	PlatformVersion                  string
+	CPU, Memory, GPU                 int            // reserved on the instance
+	HostPorts                        []ReservedPort // reserved on the instance
+	ENI                              *ENI           // awsvpc
+	Overrides                        *ecsapi.TaskOverride
+	NetworkConfiguration             *ecsapi.NetworkConfiguration
+	EnableExec                       bool
+	Tags                             []ecsapi.Tag
+
+	DesiredStatus string // RUNNING, STOPPED: written by the API and the service loop
+	StopCode      string // with DesiredStatus STOPPED
+	StoppedReason string
+	LastStatus    string // written by the task loop only
+	HealthStatus  string // HEALTHY, UNHEALTHY, UNKNOWN
+	Connectivity  string
+	Containers    []TaskContainer
+	Version       int64
+
+	Protected      bool
+	ProtectedUntil time.Time
+
+	CreatedAt, PullStartedAt, PullStoppedAt, ConnectivityAt time.Time
+	StartedAt, StoppingAt, ExecutionStoppedAt, StoppedAt    time.Time
+	HealthySince                                            time.Time // since when every health condition holds; zero: not healthy
+}
+
+// TaskContainer is a container of a task.
+type TaskContainer struct {
+	ARN, Name, Image, ImageDigest, RuntimeID string
+	LastStatus                               string
+	ExitCode                                 *int
+	Reason                                   string
+	Health                                   string // HEALTHY, UNHEALTHY, UNKNOWN
+	Bindings                                 []PortBinding
+	Essential                                bool
+	CPU, Memory, MemoryReservation           int
+}
+
+// PortBinding is a published container port.
+type PortBinding struct {
+	ContainerPort, HostPort int
+	Protocol                string // tcp, udp
+	// Addr is the real address of the port on this machine: what the load balancer connects to.
+	Addr string
+}
+
+// ReservedPort is a host port in use on a container instance.
+type ReservedPort struct {
+	Port     int
+	Protocol string
+}
+
+// ENI is the elastic network interface of an awsvpc task.
+type ENI struct{ ID, SubnetID, PrivateIP, MAC, AZ string }
+
+// ContainerInstance is an instance registered in a cluster. What remains of its resources is
+// derived from the tasks on it. Key: ARN.
+type ContainerInstance struct {
+	ARN, ID, ClusterName string
+	EC2InstanceID        string
+	Status               string // REGISTERING, ACTIVE, DRAINING, DEREGISTERING, INACTIVE
+	StatusReason         string
+	AgentConnected       bool
+	AZ, InstanceType     string
+	PrivateIP            string
+	CapacityProvider     string
+	CPU, Memory, GPU     int // registered: CPU units, MiB, GPUs
+	ENIs                 int // task ENIs the instance can take
+	ReservedPorts        []ReservedPort
+	Attributes           []ecsapi.Attribute
+	AgentVersion         string
+	Tags                 []ecsapi.Tag
+	RegisteredAt         time.Time
+	Version              int64
+}
+
+// CapacityProvider is an ECS capacity provider. Key: name.
+type CapacityProvider struct {
+	API ecsapi.CapacityProvider
+}
+
+// AccountSetting is an ECS account setting. Key: principal ARN + "/" + name.
+type AccountSetting struct{ Principal, Name, Value string }

@@ -1,0 +1,132 @@
+package state
+
+import (
+	"fmt"
+	"strconv"
+)
+
+// Names of the tables, for watches.
+const (
+	TableClusters           = "ecs.clusters"
+	TableTaskDefinitions    = "ecs.taskdefinitions"
+	TableServices           = "ecs.services"
+	TableDeployments        = "ecs.deployments"
+	TableServiceDeployments = "ecs.servicedeployments"
+	TableServiceRevisions   = "ecs.servicerevisions"
+	TableServiceEvents      = "ecs.serviceevents"
+	TableTasks              = "ecs.tasks"
+	TableContainerInstances = "ecs.containerinstances"
+	TableCapacityProviders  = "ecs.capacityproviders"
+	TableAccountSettings    = "ecs.accountsettings"
+	TableTargets            = "elb.targets"
+	TableTargetHealth       = "elb.targethealth"
+)
+
+// ECS is the tables of Elastic Container Service, and those of the targets its services register.
+type ECS struct {
+	DB                 *DB
+	Clusters           *Table[Cluster]
+	TaskDefinitions    *Table[TaskDefinition]
+	Services           *Table[Service]
+	Deployments        *Table[Deployment]
+	ServiceDeployments *Table[ServiceDeployment]
+	ServiceRevisions   *Table[ServiceRevision]
+	ServiceEvents      *Table[ServiceEvent]
+	Tasks              *Table[Task]
+	ContainerInstances *Table[ContainerInstance]
+	CapacityProviders  *Table[CapacityProvider]
+	AccountSettings    *Table[AccountSetting]
+	Targets            *Table[Target]
+	TargetHealth       *Table[TargetHealth]
+
+	TasksByService      *Index[Task]              // by service key
+	TasksByInstance     *Index[Task]              // by container instance ARN, all but STOPPED
+	TasksByCluster      *Index[Task]              // by cluster name
+	TasksByEndpoint     *Index[Task]              // by EndpointKey of host ports and of the ENI's address, all but STOPPED
+	InstancesByCluster  *Index[ContainerInstance] // by cluster name
+	InstancesByEC2      *Index[ContainerInstance] // by EC2 instance id
+	DeploymentsByARN    *Index[Deployment]        // by service deployment ARN
+	SvcDeploysByService *Index[ServiceDeployment] // by service key
+	RevisionsByService  *Index[ServiceRevision]   // by service key
+}
+
+// NewECS adds the ECS tables to db.
+func NewECS(db *DB) (*ECS, error) {
+	s := &ECS{DB: db}
+	s.TasksByService = NewIndex(func(t *Task) []string { return nonEmpty(t.ServiceKey) })
+	s.TasksByCluster = NewIndex(func(t *Task) []string { return []string{t.ClusterName} })
+	s.TasksByInstance = NewIndex(func(t *Task) []string {
+		if t.LastStatus == "STOPPED" {
+			return nil
+		}
+		return nonEmpty(t.ContainerInstance)
+	})
+	s.TasksByEndpoint = NewIndex(taskEndpoints)
+	s.InstancesByCluster = NewIndex(func(i *ContainerInstance) []string { return []string{i.ClusterName} })
+	s.InstancesByEC2 = NewIndex(func(i *ContainerInstance) []string { return nonEmpty(i.EC2InstanceID) })
+	s.DeploymentsByARN = NewIndex(func(d *Deployment) []string { return nonEmpty(d.ServiceDeployment) })
+	s.SvcDeploysByService = NewIndex(func(d *ServiceDeployment) []string { return []string{d.ServiceKey} })
+	s.RevisionsByService = NewIndex(func(r *ServiceRevision) []string { return []string{r.ServiceKey} })
+	var err error
+	add(&err, db, &s.Clusters, TableClusters)
+	add(&err, db, &s.TaskDefinitions, TableTaskDefinitions)
+	add(&err, db, &s.Services, TableServices)
+	add(&err, db, &s.Deployments, TableDeployments, s.DeploymentsByARN)
+	add(&err, db, &s.ServiceDeployments, TableServiceDeployments, s.SvcDeploysByService)
+	add(&err, db, &s.ServiceRevisions, TableServiceRevisions, s.RevisionsByService)
+	add(&err, db, &s.ServiceEvents, TableServiceEvents)
+	add(&err, db, &s.Tasks, TableTasks, s.TasksByService, s.TasksByCluster, s.TasksByInstance, s.TasksByEndpoint)
+	add(&err, db, &s.ContainerInstances, TableContainerInstances, s.InstancesByCluster, s.InstancesByEC2)
+	add(&err, db, &s.CapacityProviders, TableCapacityProviders)
+	add(&err, db, &s.AccountSettings, TableAccountSettings)
+	add(&err, db, &s.Targets, TableTargets)
+	add(&err, db, &s.TargetHealth, TableTargetHealth)
+	return s, err
+}
+
+func add[T any](err *error, db *DB, into **Table[T], name string, indexes ...*Index[T]) {
+	if *err == nil {
+		*into, *err = NewTable(db, name, indexes...)
+	}
+}
+
+func taskEndpoints(t *Task) []string {
+	if t.LastStatus == "STOPPED" {
+		return nil
+	}
+	var keys []string
+	if t.ENI != nil {
+		keys = append(keys, t.ENI.PrivateIP)
+	}
+	for _, c := range t.Containers {
+		for _, b := range c.Bindings {
+			if t.ContainerInstance != "" && b.HostPort != 0 {
+				keys = append(keys, EndpointKey(t.ContainerInstance, b.HostPort))
+			}
+		}
+	}
+	return keys
+}
+
+// EndpointKey is the key of TasksByEndpoint for a port of a container instance. A task with an ENI
+// is found by the address alone.
+func EndpointKey(containerInstanceARN string, hostPort int) string {
+	return containerInstanceARN + ":" + itoa(hostPort)
+}
+
+// ServiceKey is the key of a Service record.
+func ServiceKey(cluster, service string) string { return cluster + "/" + service }
+
+// TaskDefinitionKey is the key of a TaskDefinition record; revisions sort in number order.
+func TaskDefinitionKey(family string, revision int) string {
+	return fmt.Sprintf("%s:%07d", family, revision)
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
+}
