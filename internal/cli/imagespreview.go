@@ -1,0 +1,210 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
+)
+
+func newImagesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "images",
+		Short: "Look at a repository's images and what its lifecycle policy does with them",
+	}
+	cmd.AddCommand(newImagesPreviewCommand(), newImagesLintCommand())
+	return cmd
+}
+
+func newImagesPreviewCommand() *cobra.Command {
+	var policyFile, imagesFile, nowText string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "preview --policy policy.json --images images.json",
+		Short: "Tell what an ECR lifecycle policy would do with images, and why",
+		Long: `Evaluates an ECR lifecycle policy on images, offline. The images are what
+'aws ecr describe-images' prints; "-" reads a file from standard input.`,
+		Example: `  aws ecr describe-images --repository-name iplookup > images.json
+  slipway images preview --policy policy.json --images images.json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			now := time.Now()
+			if nowText != "" {
+				t, err := time.Parse(time.RFC3339, nowText)
+				if err != nil {
+					return exitWith(ExitBadInput, fmt.Errorf("--now %q is not RFC 3339, as 2026-01-31T00:00:00Z", nowText))
+				}
+				now = t
+			}
+			policy, err := readPolicy(cmd.InOrStdin(), policyFile)
+			if err != nil {
+				return err
+			}
+			data, err := readInput(cmd.InOrStdin(), imagesFile)
+			if err != nil {
+				return err
+			}
+			images, err := lifecycle.DecodeImages(data)
+			if err != nil {
+				return exitWith(ExitBadInput, fmt.Errorf("%s: %w", imagesFile, err))
+			}
+			result := lifecycle.Evaluate(policy, images, now)
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), result.Preview())
+			}
+			return printPreview(cmd.OutOrStdout(), result)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&policyFile, "policy", "", "lifecycle policy (JSON, or what get-lifecycle-policy prints)")
+	f.StringVar(&imagesFile, "images", "", "images, as 'aws ecr describe-images' prints them")
+	f.StringVar(&nowText, "now", "", "the time to evaluate at, RFC 3339 (default: the present)")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newImagesLintCommand() *cobra.Command {
+	var policyFile string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "lint --policy policy.json",
+		Short: "Find lifecycle policies that cannot do what they say",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			policy, err := readPolicy(cmd.InOrStdin(), policyFile)
+			if err != nil {
+				return err
+			}
+			findings := lifecycle.Lint(policy)
+			if asJSON {
+				return writeFindings(cmd.OutOrStdout(), findings)
+			}
+			for _, f := range findings {
+				fmt.Fprintln(cmd.OutOrStdout(), f)
+			}
+			if len(findings) > 0 {
+				return exitWith(ExitFailed, fmt.Errorf("%d findings in %s", len(findings), policyFile))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&policyFile, "policy", "", "lifecycle policy (JSON, or what get-lifecycle-policy prints)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// readPolicy reads and checks a policy. All violations are in the error, each with its rule.
+func readPolicy(stdin io.Reader, file string) (lifecycle.Policy, error) {
+	if file == "" {
+		return lifecycle.Policy{}, exitWith(ExitBadInput, errors.New("--policy is required"))
+	}
+	data, err := readInput(stdin, file)
+	if err != nil {
+		return lifecycle.Policy{}, err
+	}
+	policy, violations := lifecycle.Parse(lifecycle.PolicyText(data))
+	if len(violations) == 0 {
+		return policy, nil
+	}
+	lines := []string{file + " is not a valid ECR lifecycle policy:"}
+	for _, v := range violations {
+		lines = append(lines, "  "+v.String())
+	}
+	return policy, exitWith(ExitBadInput, errors.New(strings.Join(lines, "\n")))
+}
+
+// readInput reads a file, or standard input for "-".
+func readInput(stdin io.Reader, file string) ([]byte, error) {
+	if file == "" {
+		return nil, exitWith(ExitBadInput, errors.New("--images is required"))
+	}
+	if file == "-" {
+		data, err := io.ReadAll(stdin)
+		if err != nil {
+			return nil, fmt.Errorf("reading standard input: %w", err)
+		}
+		return data, nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return nil, exitWith(ExitBadInput, err)
+	}
+	return data, nil
+}
+
+func writeJSON(w io.Writer, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("encoding JSON: %w", err)
+	}
+	_, err = fmt.Fprintf(w, "%s\n", data)
+	return err
+}
+
+// writeFindings prints findings as JSON; with any, the command fails without further words.
+func writeFindings(w io.Writer, findings []lifecycle.Finding) error {
+	type finding struct {
+		RulePriority int    `json:"rulePriority"`
+		Code         string `json:"code"`
+		Message      string `json:"message"`
+	}
+	out := []finding{}
+	for _, f := range findings {
+		out = append(out, finding{f.Rule, f.Code, f.Message})
+	}
+	if err := writeJSON(w, map[string]any{"findings": out}); err != nil {
+		return err
+	}
+	if len(out) > 0 {
+		return exitWith(ExitFailed, &silentError{fmt.Errorf("%d findings", len(out))})
+	}
+	return nil
+}
+
+func printPreview(w io.Writer, r lifecycle.Result) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(what string, im *lifecycle.Image, why string) {
+		tags := strings.Join(im.Tags, ",")
+		if tags == "" {
+			tags = "-"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", what, shortDigest(im.Digest), tags, why)
+	}
+	for _, m := range r.Expired {
+		row("expire", m.Image, fmt.Sprintf("rule %d", m.RulePriority))
+	}
+	for _, m := range r.Transitioned {
+		row("archive", m.Image, fmt.Sprintf("rule %d", m.RulePriority))
+	}
+	for _, c := range r.Cascaded {
+		row("follows", c.Image, c.Why())
+	}
+	for _, x := range r.Refused {
+		row("refused", x.Image, fmt.Sprintf("rule %d: %s %s stays", x.RulePriority, x.Code, shortDigest(x.By)))
+	}
+	for _, k := range r.Kept {
+		row("keep", k.Image, k.Why())
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(w, "%d expire, %d are archived, %d follow their subject, %d refused, %d stay\n",
+		len(r.Expired), len(r.Transitioned), len(r.Cascaded), len(r.Refused), len(r.Kept))
+	return err
+}
+
+// shortDigest is enough of a digest to tell images of one repository apart.
+func shortDigest(d string) string {
+	if algo, hex, ok := strings.Cut(d, ":"); ok && len(hex) > 12 {
+		return algo + ":" + hex[:12]
+	}
+	return d
+}
