@@ -1,0 +1,116 @@
+// Package cli is the command line: it reads flags, wires adapters to engines and prints. No policy
+// is decided here.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// Version is the version of this build; releases set it with -ldflags.
+var Version = "0.1.0"
+
+// Run executes the command line and returns the exit code.
+func Run(ctx context.Context, args []string, stdio Stdio) int {
+	root := newRootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdio.In)
+	root.SetOut(stdio.Out)
+	root.SetErr(stdio.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return ExitOK
+	}
+	var silent *silentError
+	if !errors.As(err, &silent) {
+		fmt.Fprintf(stdio.Err, "slipway: %s\n", strings.TrimRight(err.Error(), "\n"))
+	}
+	return exitCode(err)
+}
+
+// silentError is an error the command has already shown.
+type silentError struct{ err error }
+
+func (e *silentError) Error() string { return e.err.Error() }
+func (e *silentError) Unwrap() error { return e.err }
+
+func newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "slipway",
+		Short: "Services to production on Amazon ECS, and a cluster of the right size under them",
+		Long: `Slipway takes a service from commit to production on Amazon ECS and keeps the cluster under it
+the right size. It carries a local AWS that really runs containers, balances traffic, scales and
+drains, so all of it works on this machine without an account.`,
+		Example: `  slipway demo                     the whole way from commit to production, on this machine
+  slipway local up                 a local AWS that stays
+  slipway deploy qa                build what is needed and deploy it to qa
+  slipway promote --from qa --to prod
+  slipway status prod`,
+		Version:       Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetVersionTemplate("slipway {{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return badInput("%w\nRun '%s --help' for what it takes", err, cmd.CommandPath())
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "ship", Title: "Ship a service:"},
+		&cobra.Group{ID: "size", Title: "Size a cluster:"},
+		&cobra.Group{ID: "local", Title: "On this machine:"},
+	)
+	for _, group := range []struct {
+		id       string
+		commands []*cobra.Command
+	}{
+		{"ship", shipCommands()},
+		{"size", sizeCommands()},
+		{"local", localCommands()},
+	} {
+		for _, c := range group.commands {
+			c.GroupID = group.id
+			root.AddCommand(c)
+		}
+	}
+	strictArgs(root)
+	return root
+}
+
+// strictArgs makes wrong arguments of every command bad input, with the usage line to correct them.
+func strictArgs(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil && cmd.HasSubCommands() {
+		check = cobra.ArbitraryArgs
+		if cmd.RunE == nil && cmd.HasParent() {
+			cmd.RunE = func(c *cobra.Command, args []string) error {
+				if len(args) == 0 {
+					return c.Help()
+				}
+				return badInput("%s has no command %q%s", c.CommandPath(), args[0], didYouMean(c, args[0]))
+			}
+		}
+	}
+	if check != nil {
+		cmd.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return badInput("%w\nUsage: %s", err, c.UseLine())
+			}
+			return nil
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		strictArgs(sub)
+	}
+}
+
+func didYouMean(c *cobra.Command, arg string) string {
+	c.SuggestionsMinimumDistance = 2
+	if s := c.SuggestionsFor(arg); len(s) > 0 {
+		return fmt.Sprintf("; did you mean %q?", s[0])
+	}
+	return fmt.Sprintf("\nRun '%s --help' for the commands it has", c.CommandPath())
+}
