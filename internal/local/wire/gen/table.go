@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+)
+
+// writeModel adds one service to the table of package wire: how its requests are recognised, its
+// operations, and the HTTP status and code of its errors.
+func writeModel(w *bytes.Buffer, id string, m model) error {
+	md := m.Metadata
+	scope := md.SigningName
+	if scope == "" {
+		scope = md.EndpointPrefix
+	}
+	protocols := md.Protocols
+	if len(protocols) == 0 {
+		protocols = []string{md.Protocol}
+	}
+	fmt.Fprintf(w, "{ID: %q, Name: %q, Scope: %q, Version: %q", id, md.ServiceID, scope, md.APIVersion)
+	fmt.Fprintf(w, ", Protocols: %#v", protocols)
+	if md.TargetPrefix != "" {
+		fmt.Fprintf(w, ", Target: %q, JSONVersion: %q", md.TargetPrefix, md.JSONVersion)
+	}
+	if md.XMLNamespace != "" {
+		fmt.Fprintf(w, ", Namespace: %q", md.XMLNamespace)
+	}
+	if md.AWSQueryCompatible != nil {
+		w.WriteString(", QueryCompatible: true")
+	}
+	var names []string
+	for _, op := range sorted(m.Operations) {
+		names = append(names, op)
+	}
+	fmt.Fprintf(w, ",\noperations: %q,\nerrors: map[string]errorShape{\n", strings.Join(names, " "))
+	for _, name := range sorted(m.Shapes) {
+		s := m.Shapes[name]
+		if !s.Exception && s.Error == nil {
+			continue
+		}
+		e := []string{}
+		if s.Error != nil {
+			if s.Error.Code != "" && s.Error.Code != name {
+				e = append(e, fmt.Sprintf("code: %q", s.Error.Code))
+			}
+			if s.Error.HTTPStatusCode != 0 && s.Error.HTTPStatusCode != 400 {
+				e = append(e, fmt.Sprintf("status: %d", s.Error.HTTPStatusCode))
+			}
+		}
+		if s.Fault && (s.Error == nil || s.Error.HTTPStatusCode == 0) {
+			e = append(e, "status: 500")
+		}
+		for member := range s.Members {
+			if member == "Message" {
+				e = append(e, "upper: true")
+			}
+		}
+		fmt.Fprintf(w, "%q: {%s},\n", name, strings.Join(e, ", "))
+	}
+	w.WriteString("}},\n")
+	return nil
+}
