@@ -1,0 +1,113 @@
+// Package sts is Security Token Service of the local AWS: who calls, and temporary credentials that
+// name a role's session.
+package sts
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local/wire/stsapi"
+)
+
+// Session is a set of temporary credentials. Key: access key id. The secret is not kept: the local
+// AWS does not verify signatures with it.
+type Session struct {
+	AccessKey, Account, RoleARN, Name, ARN, RoleID string
+	Expires                                        time.Time
+}
+
+type service struct {
+	db       *state.DB
+	sessions *state.Table[Session]
+	clock    clock.Clock
+}
+
+// Register adds the operations to svc and the table to db.
+func Register(svc *wire.Service, db *state.DB, clk clock.Clock) error {
+	t, err := state.NewTable[Session](db, "sts.sessions")
+	if err != nil {
+		return err
+	}
+	s := &service{db: db, sessions: t, clock: clk}
+	wire.Handle(svc, "GetCallerIdentity", s.identity)
+	wire.Handle(svc, "AssumeRole", s.assumeRole)
+	wire.Handle(svc, "AssumeRoleWithWebIdentity", s.assumeWeb)
+	wire.Handle(svc, "GetSessionToken", s.sessionToken)
+	wire.Handle(svc, "GetAccessKeyInfo", func(ctx context.Context, _ *stsapi.GetAccessKeyInfoInput) (*stsapi.GetAccessKeyInfoOutput, error) {
+		return &stsapi.GetAccessKeyInfoOutput{Account: wire.Ptr(wire.Caller(ctx).Account)}, nil
+	})
+	return nil
+}
+
+func (s *service) identity(ctx context.Context, _ *stsapi.GetCallerIdentityInput) (*stsapi.GetCallerIdentityOutput, error) {
+	who := wire.Caller(ctx)
+	out := &stsapi.GetCallerIdentityOutput{Account: wire.Ptr(who.Account), Arn: wire.Ptr("arn:aws:iam::" + who.Account + ":root"), UserId: wire.Ptr(who.Account)}
+	return out, s.db.View(func(tx *state.Tx) error {
+		ses, ok := s.sessions.Get(tx, who.AccessKey)
+		if !ok {
+			return nil
+		}
+		if ses.Expires.Before(s.clock.Now()) {
+			return wire.Errorf("ExpiredToken", "The security token included in the request is expired")
+		}
+		if ses.RoleARN != "" {
+			out.Arn, out.UserId, out.Account = &ses.ARN, wire.Ptr(ses.RoleID+":"+ses.Name), &ses.Account
+		}
+		return nil
+	})
+}
+
+var roleARN = regexp.MustCompile(`^arn:aws:iam::(\d{12}):role/(.+/)?([\w+=,.@-]+)$`)
+
+func (s *service) assumeRole(_ context.Context, in *stsapi.AssumeRoleInput) (*stsapi.AssumeRoleOutput, error) {
+	creds, user, err := s.begin(wire.Value(in.RoleArn), wire.Value(in.RoleSessionName), cmp.Or(wire.Value(in.DurationSeconds), 3600))
+	if err != nil {
+		return nil, err
+	}
+	return &stsapi.AssumeRoleOutput{Credentials: creds, AssumedRoleUser: user}, nil
+}
+
+func (s *service) assumeWeb(_ context.Context, in *stsapi.AssumeRoleWithWebIdentityInput) (*stsapi.AssumeRoleWithWebIdentityOutput, error) {
+	creds, user, err := s.begin(wire.Value(in.RoleArn), wire.Value(in.RoleSessionName), cmp.Or(wire.Value(in.DurationSeconds), 3600))
+	if err != nil {
+		return nil, err
+	}
+	return &stsapi.AssumeRoleWithWebIdentityOutput{Credentials: creds, AssumedRoleUser: user}, nil
+}
+
+func (s *service) begin(role, name string, seconds int32) (*stsapi.Credentials, *stsapi.AssumedRoleUser, error) {
+	m := roleARN.FindStringSubmatch(role)
+	switch {
+	case m == nil:
+		return nil, nil, wire.Errorf("ValidationError", "%s is invalid", role)
+	case seconds < 900 || seconds > 43200:
+		return nil, nil, wire.Errorf("ValidationError", "1 validation error detected: Value '%d' at 'durationSeconds' failed to satisfy constraint: Member must have value between 900 and 43200", seconds)
+	}
+	ses := &Session{AccessKey: "ASIA" + strings.ToUpper(rand.Text()[:16]), Account: m[1], RoleARN: role, Name: name, RoleID: "AROA" + rand.Text()[:16],
+		ARN: "arn:aws:sts::" + m[1] + ":assumed-role/" + m[3] + "/" + name, Expires: s.clock.Now().Add(time.Duration(seconds) * time.Second)}
+	creds, err := s.issue(ses)
+	return creds, &stsapi.AssumedRoleUser{Arn: &ses.ARN, AssumedRoleId: wire.Ptr(ses.RoleID + ":" + name)}, err
+}
+
+func (s *service) issue(ses *Session) (*stsapi.Credentials, error) {
+	secret, token := make([]byte, 30), make([]byte, 120)
+	_, _ = rand.Read(secret) // never fails
+	_, _ = rand.Read(token)
+	err := s.db.Update(func(tx *state.Tx) error { s.sessions.Put(tx, ses.AccessKey, ses); return nil })
+	return &stsapi.Credentials{AccessKeyId: &ses.AccessKey, SecretAccessKey: wire.Ptr(base64.StdEncoding.EncodeToString(secret)),
+		SessionToken: wire.Ptr(base64.StdEncoding.EncodeToString(token)), Expiration: wire.Timestamp(ses.Expires)}, err
+}
+
+func (s *service) sessionToken(ctx context.Context, in *stsapi.GetSessionTokenInput) (*stsapi.GetSessionTokenOutput, error) {
+	d := time.Duration(cmp.Or(wire.Value(in.DurationSeconds), 43200)) * time.Second
+	creds, err := s.issue(&Session{AccessKey: "ASIA" + rand.Text()[:16], Account: wire.Caller(ctx).Account, Expires: s.clock.Now().Add(d)})
+	return &stsapi.GetSessionTokenOutput{Credentials: creds}, err
+}
