@@ -6,6 +6,22 @@ import (
 	"strings"
 )
 
+// queryCodes are the query error codes that botocore's models leave out: those of SQS, which spoke
+// awsQuery first. https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+var queryCodes = map[string]map[string]string{"sqs": {
+	"BatchEntryIdsNotDistinct":     "AWS.SimpleQueueService.BatchEntryIdsNotDistinct",
+	"BatchRequestTooLong":          "AWS.SimpleQueueService.BatchRequestTooLong",
+	"EmptyBatchRequest":            "AWS.SimpleQueueService.EmptyBatchRequest",
+	"InvalidBatchEntryId":          "AWS.SimpleQueueService.InvalidBatchEntryId",
+	"MessageNotInflight":           "AWS.SimpleQueueService.MessageNotInflight",
+	"PurgeQueueInProgress":         "AWS.SimpleQueueService.PurgeQueueInProgress",
+	"QueueDeletedRecently":         "AWS.SimpleQueueService.QueueDeletedRecently",
+	"QueueDoesNotExist":            "AWS.SimpleQueueService.NonExistentQueue",
+	"QueueNameExists":              "QueueAlreadyExists",
+	"TooManyEntriesInBatchRequest": "AWS.SimpleQueueService.TooManyEntriesInBatchRequest",
+	"UnsupportedOperation":         "AWS.SimpleQueueService.UnsupportedOperation",
+}}
+
 // writeModel adds one service to the table of package wire: how its requests are recognised, its
 // operations, and the HTTP status and code of its errors.
 func writeModel(w *bytes.Buffer, id string, m model) error {
@@ -40,6 +56,9 @@ func writeModel(w *bytes.Buffer, id string, m model) error {
 			continue
 		}
 		e := []string{}
+		if code := queryCodes[id][name]; code != "" {
+			e = append(e, fmt.Sprintf("code: %q", code))
+		}
 		if s.Error != nil {
 			if s.Error.Code != "" && s.Error.Code != name {
 				e = append(e, fmt.Sprintf("code: %q", s.Error.Code))
