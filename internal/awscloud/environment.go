@@ -1,0 +1,56 @@
+package awscloud
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+
+	"github.com/slipway-ecs/slipway/internal/clusterinfra"
+	"github.com/slipway-ecs/slipway/internal/deploy"
+)
+
+// Identity is who the calls are made as.
+type Identity struct {
+	Account   string // 12 digits
+	ARN       string
+	Partition string // aws, aws-cn, aws-us-gov
+}
+
+// Environment is what Slipway finds in a cluster made by slipway_cluster, or in any cluster whose
+// load balancer carries the tag slipway:cluster=<name>.
+type Environment struct {
+	Cluster    string
+	ClusterARN string
+	VPC        string
+	Subnets    []string
+	Listeners  map[string]string // name → ARN
+	URLs       map[string]string // name → http://dns:port
+	LogGroup   string
+}
+
+// Deploy is the deploy engine over this cloud.
+func (c *Cloud) Deploy() *deploy.Engine { return deploy.New(deploy.Ports{}, c.Clock) }
+
+// Clusters is the cluster engine over this cloud.
+func (c *Cloud) Clusters() *clusterinfra.Clusters {
+	return clusterinfra.NewClusters(clusterinfra.ClusterPorts{}, c.Clock)
+}
+
+// Repositories is the repository engine over this cloud.
+func (c *Cloud) Repositories() *clusterinfra.Repositories { return clusterinfra.NewRepositories(nil) }
+
+// Identity asks STS who the calls are made as.
+func (c *Cloud) Identity(ctx context.Context) (Identity, error) {
+	out, err := sts.NewFromConfig(c.cfg).GetCallerIdentity(ctx, nil)
+	if err != nil {
+		return Identity{}, fmt.Errorf("asking AWS who the caller is: %w", err)
+	}
+	id := Identity{Account: aws.ToString(out.Account), ARN: aws.ToString(out.Arn), Partition: "aws"}
+	if parts := strings.SplitN(id.ARN, ":", 3); len(parts) == 3 && parts[1] != "" {
+		id.Partition = parts[1]
+	}
+	return id, nil
+}

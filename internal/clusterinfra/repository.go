@@ -1,0 +1,24 @@
+package clusterinfra
+
+// Repository is what an image repository should be, or is.
+type Repository struct {
+	Name       string
+	Immutable  bool     // tags cannot be moved, but those matched by Mutable
+	Mutable    []string // tag patterns (* only) that stay movable with Immutable, at most 5
+	ScanOnPush bool
+	Encryption string // AES256 or KMS; empty = AES256; fixed at creation
+	KMSKey     string
+
+	// Lifecycle is the policy text. Empty: none. LifecyclePreset gives a good one.
+	Lifecycle string
+	// PullAccounts and PullRoles may pull: account ids (12 digits) and role ARNs.
+	PullAccounts []string
+	PullRoles    []string
+	PushRoles    []string // role ARNs that may push
+	Tags         map[string]string
+
+	// Read only.
+	ARN    string
+	URI    string // registry host/name
+	Images int    // number of images when read
+}

@@ -1,0 +1,37 @@
+package deploy
+
+import (
+	"context"
+	"time"
+)
+
+// Clock is the time the engine lives by.
+type Clock interface {
+	Now() time.Time
+	// Wait returns after d, or with the context's error as soon as it is done.
+	Wait(ctx context.Context, d time.Duration) error
+}
+
+// Ports is what the engine needs of the world. All are required, but Probe (smoke tests).
+type Ports struct {
+	Services        Services
+	Deployments     Deployments
+	TaskDefinitions TaskDefinitions
+	Tasks           Tasks
+	TargetGroups    TargetGroups
+	Rules           Rules
+	Listeners       Listeners
+	Roles           Roles
+	Logs            Logs
+	Scaling         Scaling
+	Probe           Probe
+}
+
+// Engine deploys services. It keeps nothing between calls and may be used by many goroutines.
+type Engine struct {
+	ports Ports
+	clock Clock
+}
+
+// New returns an engine over the ports.
+func New(ports Ports, clock Clock) *Engine { return &Engine{ports: ports, clock: clock} }
