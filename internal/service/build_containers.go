@@ -1,0 +1,317 @@
+package service
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+)
+
+// containers: the main one first, then the sidecars by name.
+func (b *builder) containers(s *settings, out *Spec) {
+	c := s.Container
+	main := b.container("container", or(c.Name, out.Name), c, out)
+	if c.Image != "" {
+		b.fault("container.image", "the main container's image is the one that is shipped; say what it is made of under build")
+	}
+	if !main.Essential {
+		b.fault("container.essential", "the main container is always essential")
+	}
+	if !out.fargate() {
+		if main.CPU == 0 && out.CPU == 0 && !b.has("container.cpu") {
+			main.CPU = 128
+		}
+		if main.Memory == 0 && main.MemoryReservation == 0 && out.Memory == 0 {
+			main.Memory = 256
+		}
+	}
+	out.Containers = []Container{main}
+	for _, name := range slices.Sorted(maps.Keys(s.Sidecars)) {
+		sc, path := s.Sidecars[name], "sidecars."+name
+		if sc.Image == "" {
+			b.fault(path, "%s.image is missing: a sidecar's image is not built here", path)
+		}
+		if sc.Name != "" {
+			b.fault(path+".name", "%s: a sidecar's name is its key", path)
+		}
+		if name == main.Name {
+			b.fault(path, "%s has the main container's name", path)
+		}
+		c := b.container(path, name, sc, out)
+		if c.Memory == 0 && c.MemoryReservation == 0 && out.Memory == 0 && s.Memory == 0 && !out.fargate() {
+			c.Memory = 128
+		}
+		out.Containers = append(out.Containers, c)
+	}
+	if n := len(out.Containers); n > 10 {
+		b.fault("sidecars", "%d containers: a task takes 10", n)
+	}
+	b.dependencies(out)
+}
+
+func (b *builder) container(path, name string, c containerConfig, out *Spec) Container {
+	r := Container{
+		Name: name, Image: c.Image, Essential: true, Command: c.Command, EntryPoint: c.EntryPoint,
+		CPU: int(c.CPU), Memory: int(c.Memory), MemoryReservation: int(c.MemoryReservation),
+		Env: c.Env, EnvFiles: c.EnvFiles, User: c.User, ReadOnlyRoot: c.ReadOnly, Init: c.Init,
+		StopTimeout: durationOr(c.StopTimeout, 30*time.Second),
+	}
+	set(&r.Essential, c.Essential)
+	if !nameForm.MatchString(name) || len(name) > 255 {
+		b.fault(path, "container name %q: letters, digits, hyphens and underscores, at most 255", name)
+	}
+	if m := r.Memory; m > 0 && m < 6 {
+		b.fault(path+".memory", "%s.memory is %d MiB; Docker needs at least 6", path, m)
+	}
+	if r.Memory > 0 && r.MemoryReservation > r.Memory {
+		b.fault(path+".memory_reservation", "%s.memory_reservation is more than memory, the hard limit", path)
+	}
+	longest := time.Duration(0)
+	if out.fargate() {
+		longest = 2 * time.Minute
+	}
+	b.within(path+".stop_timeout", r.StopTimeout, time.Second, longest)
+	b.ports(path, c, out, &r)
+	b.secrets(path, c, &r)
+	if h := c.Health; h != nil {
+		r.HealthCheck = b.containerHealth(path+".health", h)
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.DependsOn)) {
+		r.DependsOn = append(r.DependsOn, Dependency{Container: n, Condition: strings.ToUpper(c.DependsOn[n])})
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.Mounts)) {
+		r.Mounts = append(r.Mounts, Mount{Volume: n, Path: c.Mounts[n].Path, ReadOnly: c.Mounts[n].ReadOnly})
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.Ulimits)) {
+		u := Ulimit{Name: n, Soft: c.Ulimits[n].Soft, Hard: c.Ulimits[n].Soft}
+		set(&u.Hard, c.Ulimits[n].Hard)
+		if u.Hard < u.Soft {
+			b.fault(path+".ulimits."+n, "%s.ulimits.%s: hard is less than soft", path, n)
+		}
+		if !slices.Contains(ulimitNames, n) {
+			b.fault(path+".ulimits."+n, "%s.ulimits: %q is not one of %s%s", path, n, strings.Join(ulimitNames, ", "), didYouMean(n, ulimitNames))
+		}
+		r.Ulimits = append(r.Ulimits, u)
+	}
+	return r
+}
+
+var (
+	nameForm    = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+	ulimitNames = []string{"core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio", "rttime", "sigpending", "stack"}
+)
+
+func (b *builder) ports(path string, c containerConfig, out *Spec, r *Container) {
+	add := func(p Port, at string) {
+		if p.Host > 0 && out.NetworkMode == "awsvpc" && p.Host != p.Container {
+			b.fault(at, "%s: with awsvpc, the host port is the container's", at)
+		}
+		if slices.ContainsFunc(r.Ports, func(o Port) bool { return o.Container == p.Container && o.Protocol == p.Protocol }) {
+			b.fault(at, "%s: port %d is given twice", at, p.Container)
+		}
+		if out.NetworkMode != "bridge" {
+			p.Host = p.Container // there is no other: the port is the host's, or the task's own address
+		}
+		r.Ports = append(r.Ports, p)
+	}
+	if c.Port > 0 {
+		add(Port{Container: c.Port, Protocol: "tcp"}, path+".port")
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.Ports)) {
+		p := c.Ports[n]
+		add(Port{Container: p.Port, Host: p.Host, Protocol: or(p.Protocol, "tcp"), Name: n}, path+".ports."+n)
+	}
+}
+
+var variableForm = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.-]*$`)
+
+func (b *builder) secrets(path string, c containerConfig, r *Container) {
+	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+		if !variableForm.MatchString(name) {
+			b.fault(path+".env."+name, "%s.env: %q is not a name for a variable", path, name)
+		}
+		if _, both := c.Secrets[name]; both {
+			b.fault(path+".secrets."+name, "%s: %s is both in env and in secrets", path, name)
+		}
+	}
+	if len(c.Secrets) == 0 {
+		return
+	}
+	r.Secrets = map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
+		from, at := c.Secrets[name], path+".secrets."+name
+		store, _, _ := strings.Cut(from, ":")
+		switch {
+		case !variableForm.MatchString(name):
+			b.fault(at, "%s.secrets: %q is not a name for a variable", path, name)
+		case store == "vault" || store == "s3" || store == "exec":
+			b.fault(at, "not supported: %s: secrets from %s; use an ARN, ssm:NAME or secretsmanager:NAME", at, store)
+		case store == "arn" && len(strings.Split(from, ":")) < 6:
+			b.fault(at, "%s: %q is not an ARN", at, from)
+		case store == "ssm" || store == "secretsmanager" || store == "arn":
+		default:
+			// The text may be a secret itself, put in the wrong place: it is not repeated.
+			b.fault(at, "%s must say where the secret is: an ARN, ssm:NAME or secretsmanager:NAME, never the secret itself", at)
+		}
+		r.Secrets[name] = from
+	}
+}
+
+func (b *builder) containerHealth(path string, h *containerHealthConfig) *ContainerHealth {
+	r := &ContainerHealth{Interval: durationOr(h.Interval, 10*time.Second), Timeout: durationOr(h.Timeout, 5*time.Second),
+		StartPeriod: time.Duration(h.StartPeriod), Retries: 3}
+	set(&r.Retries, h.Retries)
+	if len(h.Command) > 0 {
+		r.Command = append([]string{"CMD"}, h.Command...)
+		if len(h.Command) == 3 && h.Command[0] == "/bin/sh" && h.Command[1] == "-c" {
+			r.Command = []string{"CMD-SHELL", h.Command[2]}
+		}
+		if h.Command[0] == "CMD" || h.Command[0] == "CMD-SHELL" {
+			r.Command = h.Command
+		}
+	}
+	b.within(path+".interval", r.Interval, 5*time.Second, 5*time.Minute)
+	b.within(path+".timeout", r.Timeout, 2*time.Second, time.Minute)
+	b.within(path+".start_period", r.StartPeriod, 0, 5*time.Minute)
+	return r
+}
+
+// dependencies: every name exists, what must be healthy has a check, and nobody waits for himself.
+func (b *builder) dependencies(out *Spec) {
+	byName := map[string]Container{}
+	var names []string
+	for _, c := range out.Containers {
+		byName[c.Name] = c
+		names = append(names, c.Name)
+	}
+	path := func(i int) string {
+		if i == 0 {
+			return "container.depends_on."
+		}
+		return "sidecars." + out.Containers[i].Name + ".depends_on."
+	}
+	for i, c := range out.Containers {
+		for _, d := range c.DependsOn {
+			at := path(i) + d.Container
+			on, ok := byName[d.Container]
+			switch {
+			case !ok:
+				b.fault(at, "%s: no container %q%s", at, d.Container, didYouMean(d.Container, names))
+			case d.Condition == "HEALTHY" && on.HealthCheck == nil:
+				b.fault(at, "%s: container %q has no health check that could be healthy", at, d.Container)
+			case (d.Condition == "COMPLETE" || d.Condition == "SUCCESS") && on.Essential:
+				b.fault(at, "%s: container %q is essential, so its end would be the task's; give it essential: false", at, d.Container)
+			}
+		}
+	}
+	if cycle := findCycle(out.Containers); cycle != nil {
+		b.fault("container.depends_on", "containers wait for each other: %s", strings.Join(cycle, " → "))
+	}
+}
+
+func findCycle(containers []Container) []string {
+	on := map[string][]string{}
+	for _, c := range containers {
+		for _, d := range c.DependsOn {
+			on[c.Name] = append(on[c.Name], d.Container)
+		}
+	}
+	done := map[string]bool{}
+	var visit func(name string, way []string) []string
+	visit = func(name string, way []string) []string {
+		if i := slices.Index(way, name); i >= 0 {
+			return append(slices.Clone(way[i:]), name)
+		}
+		if done[name] {
+			return nil
+		}
+		for _, next := range on[name] {
+			if c := visit(next, append(way, name)); c != nil {
+				return c
+			}
+		}
+		done[name] = true
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(on)) {
+		if c := visit(name, nil); c != nil {
+			return c
+		}
+	}
+	return nil
+}
+
+func (b *builder) volumes(s *settings, out *Spec) {
+	for _, name := range slices.Sorted(maps.Keys(s.Volumes)) {
+		v, path := s.Volumes[name], "volumes."+name
+		r := Volume{Name: name, HostPath: v.Host, Tmpfs: int(v.Tmpfs)}
+		if v.EFS != nil {
+			r.EFS = &EFSVolume{FileSystem: v.EFS.FileSystem, RootDirectory: v.EFS.Root, AccessPoint: v.EFS.AccessPoint}
+			if r.EFS.AccessPoint != "" && r.EFS.RootDirectory != "" && r.EFS.RootDirectory != "/" {
+				b.fault(path+".efs.root", "%s.efs: with an access point, root must be / or left out", path)
+			}
+		}
+		if v.EBS != nil {
+			r.EBS = &EBSVolume{SizeGiB: v.EBS.Size, Type: or(v.EBS.Type, "gp3")}
+		}
+		if count(v.Host != "", v.EFS != nil, v.EBS != nil, v.Tmpfs > 0) != 1 {
+			b.fault(path, "%s needs exactly one of host, efs, ebs and tmpfs", path)
+		}
+		if out.fargate() && (v.Host != "" || v.Tmpfs > 0) {
+			b.fault(path, "%s: Fargate has only efs and ebs volumes", path)
+		}
+		out.Volumes = append(out.Volumes, r)
+	}
+	names := make([]string, len(out.Volumes))
+	for i, v := range out.Volumes {
+		names[i] = v.Name
+	}
+	used := map[string]bool{}
+	for i, c := range out.Containers {
+		path := "container.mounts."
+		if i > 0 {
+			path = "sidecars." + c.Name + ".mounts."
+		}
+		for _, m := range c.Mounts {
+			used[m.Volume] = true
+			if !slices.Contains(names, m.Volume) {
+				b.fault(path+m.Volume, "%s%s: no volume %q%s", path, m.Volume, m.Volume, didYouMean(m.Volume, names))
+			}
+		}
+	}
+	sort.Strings(names)
+	for _, n := range names {
+		if !used[n] {
+			b.fault("volumes."+n, "volume %q is mounted by no container", n)
+		}
+	}
+}
+
+// within checks a duration's bounds; a longest of 0 is none.
+func (b *builder) within(path string, d, shortest, longest time.Duration) {
+	if d < shortest || longest > 0 && d > longest {
+		text := fmt.Sprintf("at least %s", short(shortest))
+		if longest > 0 {
+			text = fmt.Sprintf("from %s to %s", short(shortest), short(longest))
+		}
+		b.fault(path, "%s is %s; it must be %s", path, short(d), text)
+	}
+	if d%time.Second != 0 {
+		b.fault(path, "%s is %s; AWS counts in whole seconds", path, short(d))
+	}
+}
+
+// short writes a duration without its zero parts: 5m, not 5m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}

@@ -1,0 +1,309 @@
+package service
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/listener"
+)
+
+func (b *builder) route(s *settings, out *Spec) {
+	c := s.Route
+	if c == nil {
+		return
+	}
+	if out.Kind == KindJob || out.Kind == KindWorker {
+		b.fault("route", "a %s has no route: nothing sends it requests", out.Kind)
+	}
+	r := &Route{
+		Listener: or(c.Listener, b.env), Protocol: strings.ToUpper(or(c.Protocol, "http")), Hosts: c.Hosts, Paths: c.Paths, Methods: c.Methods,
+		Container: or(c.Container, out.Containers[0].Name), Port: c.Port,
+		Sticky: time.Duration(c.Sticky), SlowStart: time.Duration(c.SlowStart), GracePeriod: time.Duration(c.GracePeriod),
+		DeregistrationDelay: durationOr(c.DeregistrationDelay, 30*time.Second),
+	}
+	out.Route = r
+	for name, values := range c.Headers {
+		if r.Headers == nil {
+			r.Headers = map[string][]string{}
+		}
+		r.Headers[name] = values
+	}
+	b.routeTarget(out, r)
+	b.routeConditions(r)
+	b.routeHealth(c, r)
+	if r.Sticky > 0 {
+		b.within("route.sticky", r.Sticky, time.Second, 7*24*time.Hour)
+	}
+	b.within("route.deregistration_delay", r.DeregistrationDelay, 0, time.Hour)
+	if r.SlowStart > 0 {
+		b.within("route.slow_start", r.SlowStart, 30*time.Second, 15*time.Minute)
+	}
+	b.within("route.grace_period", r.GracePeriod, 0, 2147483647*time.Second)
+}
+
+// routeTarget: the container and port that get the traffic.
+func (b *builder) routeTarget(out *Spec, r *Route) {
+	i := slices.IndexFunc(out.Containers, func(c Container) bool { return c.Name == r.Container })
+	if i < 0 {
+		var names []string
+		for _, c := range out.Containers {
+			names = append(names, c.Name)
+		}
+		b.fault("route.container", "route.container: no container %q%s", r.Container, didYouMean(r.Container, names))
+		return
+	}
+	ports := out.Containers[i].Ports
+	if r.Port == 0 {
+		if len(ports) == 0 {
+			b.fault("route", "route needs a port: say which one the container listens on, with container.port")
+			return
+		}
+		r.Port = ports[0].Container
+	}
+	if !slices.ContainsFunc(ports, func(p Port) bool { return p.Container == r.Port && p.Protocol == "tcp" }) {
+		b.fault("route.port", "route.port: container %q does not list port %d", r.Container, r.Port)
+	}
+}
+
+// routeConditions: the limits of a rule, by the same code that places it. A TCP listener has none.
+func (b *builder) routeConditions(r *Route) {
+	if r.Protocol == "TCP" {
+		for _, key := range []string{"hosts", "paths", "headers", "methods"} {
+			if b.has("route." + key) {
+				b.fault("route."+key, "route.%s is for HTTP; a TCP listener sends everything to one service", key)
+			}
+		}
+		return
+	}
+	if len(r.Hosts)+len(r.Paths)+len(r.Headers)+len(r.Methods) == 0 {
+		r.Paths = []string{"/*"}
+	}
+	for _, err := range (listener.Conditions{Hosts: r.Hosts, Paths: r.Paths, Headers: r.Headers, Methods: r.Methods}).Validate() {
+		b.fault(conditionPath(err.Error(), r), "route: %v", err)
+	}
+}
+
+// conditionPath points at the value a fault of the conditions names.
+func conditionPath(fault string, r *Route) string {
+	for key, values := range map[string][]string{"host": r.Hosts, "path": r.Paths, "method": r.Methods} {
+		for i, v := range values {
+			if strings.HasPrefix(fault, key+" "+strconv.Quote(v)) {
+				return fmt.Sprintf("route.%ss[%d]", key, i)
+			}
+		}
+	}
+	return "route"
+}
+
+func (b *builder) routeHealth(c *routeConfig, r *Route) {
+	h := HealthCheck{Path: or(c.Health.Path, "/"), Matcher: c.Health.Status, Interval: durationOr(c.Health.Interval, 10*time.Second), Healthy: 2, Unhealthy: 2}
+	h.Timeout = durationOr(c.Health.Timeout, min(5*time.Second, h.Interval-time.Second))
+	set(&h.Healthy, c.Health.Healthy)
+	set(&h.Unhealthy, c.Health.Unhealthy)
+	switch r.Protocol {
+	case "TCP":
+		h.Path = ""
+		for _, key := range []string{"path", "status"} {
+			if b.has("route.health." + key) {
+				b.fault("route.health."+key, "route.health.%s is for HTTP; a TCP check only connects", key)
+			}
+		}
+	case "GRPC":
+		h.Path = or(c.Health.Path, "/grpc.health.v1.Health/Check")
+		h.Matcher = or(h.Matcher, "0")
+		b.matcher(h.Matcher, 0, 99)
+	default:
+		h.Matcher = or(h.Matcher, "200")
+		b.matcher(h.Matcher, 200, 499)
+	}
+	b.within("route.health.interval", h.Interval, 5*time.Second, 5*time.Minute)
+	b.within("route.health.timeout", h.Timeout, 2*time.Second, 2*time.Minute)
+	if h.Timeout >= h.Interval {
+		b.fault("route.health.timeout", "route.health.timeout is %s; it must be less than interval, which is %s", short(h.Timeout), short(h.Interval))
+	}
+	r.Health = h
+}
+
+// matcher: single codes, ranges, or both with commas between them.
+func (b *builder) matcher(text string, low, high int) {
+	for _, part := range strings.Split(text, ",") {
+		from, to, ranged := strings.Cut(part, "-")
+		if !ranged {
+			to = from
+		}
+		f, ferr := strconv.Atoi(from)
+		t, terr := strconv.Atoi(to)
+		if ferr != nil || terr != nil || f < low || t > high || f > t {
+			b.fault("route.health.status", "route.health.status: %q is not a code or a range such as %d-%d, between %d and %d", part, low, min(low+99, high), low, high)
+			return
+		}
+	}
+}
+
+func (b *builder) discovery(s *settings, out *Spec) {
+	c := s.Discovery
+	if c == nil {
+		return
+	}
+	record := "SRV"
+	if out.NetworkMode == "awsvpc" {
+		record = "A"
+	}
+	ttl := time.Duration(c.TTL)
+	if ttl == 0 {
+		ttl = 10 * time.Second
+	}
+	out.Discovery = &Discovery{Kind: c.Kind, Namespace: c.Namespace, Name: or(c.Name, out.Name), Record: or(c.Record, record), TTL: ttl}
+	if out.Discovery.Record == "A" && out.NetworkMode != "awsvpc" {
+		b.fault("discovery.record", "discovery.record A needs awsvpc: with %s the port differs from task to task, which only SRV can say", out.NetworkMode)
+	}
+	if c.Kind != "consul" && c.Namespace == "" {
+		b.fault("discovery", "discovery.namespace is missing")
+	}
+	if out.Kind == KindJob {
+		b.fault("discovery", "a job cannot be found by other services: it ends")
+	}
+}
+
+func (b *builder) logs(s *settings, out *Spec) {
+	c := s.Logs
+	out.Logs = Logs{Driver: or(c.Driver, "awslogs"), Group: c.Group, Retention: 30, Options: c.Options}
+	set(&out.Logs.Retention, c.Retention)
+	if out.Logs.Driver != "awslogs" {
+		out.Logs.Retention = 0
+		for _, key := range []string{"group", "retention"} {
+			if b.has("logs." + key) {
+				b.fault("logs."+key, "logs.%s is for the driver awslogs; this service uses %s", key, out.Logs.Driver)
+			}
+		}
+	} else {
+		out.Logs.Group = or(c.Group, "/slipway/"+out.Environment+"/"+out.Name)
+		if !logGroupForm.MatchString(out.Logs.Group) || len(out.Logs.Group) > 512 {
+			b.fault("logs.group", "logs.group %q: letters, digits and . - _ / # are allowed, at most 512", out.Logs.Group)
+		}
+	}
+	if drivers := []string{"awslogs", "splunk", "awsfirelens"}; out.fargate() && !slices.Contains(drivers, out.Logs.Driver) {
+		b.fault("logs.driver", "logs.driver %s: Fargate has %s", out.Logs.Driver, strings.Join(drivers, ", "))
+	}
+}
+
+var logGroupForm = regexp.MustCompile(`^[A-Za-z0-9._/#-]+$`)
+
+func (b *builder) deployment(s *settings, out *Spec) {
+	c := s.Deployment
+	d := Deployment{
+		Strategy:       strings.ToUpper(strings.ReplaceAll(or(c.Strategy, "rolling"), "-", "_")),
+		MinimumHealthy: 100, Maximum: 200, CircuitBreaker: true, Rollback: true,
+		BakeTime: time.Duration(c.Bake), StepPercent: c.StepPercent, StepBake: time.Duration(c.StepBake),
+		RollbackOnAlarms: c.Alarms, Timeout: durationOr(c.Timeout, 15*time.Minute),
+	}
+	if out.Kind == KindDaemon {
+		d.MinimumHealthy, d.Maximum = 0, 100
+	}
+	set(&d.MinimumHealthy, c.MinimumHealthy)
+	set(&d.Maximum, c.Maximum)
+	set(&d.CircuitBreaker, c.CircuitBreaker)
+	d.Rollback = d.CircuitBreaker || len(c.Alarms) > 0
+	set(&d.Rollback, c.Rollback)
+	b.within("deployment.timeout", d.Timeout, 10*time.Second, 24*time.Hour)
+	if d.MinimumHealthy == 100 && d.Maximum == 100 {
+		b.fault("deployment", "minimum_healthy 100 with maximum 100 lets no task stop and no task start: nothing would ever be replaced")
+	}
+	if d.Rollback && !d.CircuitBreaker && len(c.Alarms) == 0 {
+		b.fault("deployment.rollback", "deployment.rollback needs the circuit breaker or alarms, which say when a deployment has failed")
+	}
+	stepped := d.Strategy == "CANARY" || d.Strategy == "LINEAR"
+	if d.Strategy != "ROLLING" && out.Route == nil {
+		b.fault("deployment.strategy", "deployment.strategy %s moves traffic, but the service has no route", c.Strategy)
+	}
+	for _, key := range []string{"step_percent", "step_bake"} {
+		if b.has("deployment."+key) && !stepped {
+			b.fault("deployment."+key, "deployment.%s is for canary and linear", key)
+		}
+	}
+	if b.has("deployment.bake") && d.Strategy == "ROLLING" {
+		b.fault("deployment.bake", "deployment.bake is for blue-green, canary and linear")
+	}
+	if stepped {
+		if d.StepPercent == 0 {
+			d.StepPercent = 10
+		}
+		if d.StepBake == 0 {
+			d.StepBake = 5 * time.Minute
+		}
+		if low := map[string]float64{"CANARY": 0.1, "LINEAR": 3}[d.Strategy]; d.StepPercent < low {
+			b.fault("deployment.step_percent", "deployment.step_percent is %v; %s needs at least %v", d.StepPercent, c.Strategy, low)
+		}
+	}
+	b.within("deployment.bake", d.BakeTime, 0, 24*time.Hour)
+	b.within("deployment.step_bake", d.StepBake, 0, 24*time.Hour)
+	d.Before, d.After = b.steps("before", c.Before), b.steps("after", c.After)
+	if sm := c.Smoke; sm != nil {
+		d.Smoke = &Smoke{Path: sm.Path, Status: sm.Status, Contains: sm.Contains}
+		if d.Smoke.Status == 0 {
+			d.Smoke.Status = 200
+		}
+		if out.Route == nil {
+			b.fault("deployment.smoke", "deployment.smoke asks through the balancer, but the service has no route")
+		}
+	}
+	out.Deployment = d
+}
+
+func (b *builder) steps(key string, configs []stepConfig) []Step {
+	var out []Step
+	for i, c := range configs {
+		st := Step{Name: or(c.Name, fmt.Sprintf("step-%d", i+1)), Command: c.Command, Timeout: durationOr(c.Timeout, 10*time.Minute)}
+		path := fmt.Sprintf("deployment.%s[%d]", key, i)
+		if slices.ContainsFunc(out, func(o Step) bool { return o.Name == st.Name }) {
+			b.fault(path, "%s: the name %q is used twice", path, st.Name)
+		}
+		b.within(path+".timeout", st.Timeout, time.Second, 24*time.Hour)
+		out = append(out, st)
+	}
+	return out
+}
+
+func (b *builder) alarms(s *settings, out *Spec) {
+	for _, name := range slices.Sorted(maps.Keys(s.Alarms)) {
+		c, path := s.Alarms[name], "alarms."+name
+		a := Alarm{Name: name, Metric: c.Metric, Threshold: c.Threshold, Periods: 3, Period: durationOr(c.Period, time.Minute), Notify: c.Notify}
+		set(&a.Periods, c.Periods)
+		if a.Period != 10*time.Second && a.Period != 30*time.Second && a.Period%time.Minute != 0 || a.Period <= 0 {
+			b.fault(path+".period", "%s.period is %s; it must be 10s, 30s or whole minutes", path, short(a.Period))
+		}
+		if needsRoute := []string{"5xx-percent", "latency-p95", "unhealthy"}; out.Route == nil && slices.Contains(needsRoute, c.Metric) {
+			b.fault(path+".metric", "%s: %s is the balancer's, but the service has no route", path, c.Metric)
+		}
+		for i, n := range a.Notify {
+			if !strings.HasPrefix(n, "arn:aws") || !strings.Contains(n, ":sns:") {
+				b.fault(fmt.Sprintf("%s.notify[%d]", path, i), "%s.notify: %q is not the ARN of an SNS topic", path, n)
+			}
+		}
+		out.Alarms = append(out.Alarms, a)
+	}
+}
+
+func (b *builder) role(s *settings, out *Spec) {
+	c := s.Role
+	if c == nil {
+		return
+	}
+	out.TaskRole.ARN = c.ARN
+	if c.ARN != "" && len(c.Statements) > 0 {
+		b.fault("role.allow", "role.arn is somebody's role; role.allow is for the service's own. Use one of them")
+	}
+	for i, st := range c.Statements {
+		for j, a := range st.Actions {
+			if a != "*" && !strings.Contains(a, ":") {
+				b.fault(fmt.Sprintf("role.allow[%d].actions[%d]", i, j), "%q is not an action such as s3:GetObject", a)
+			}
+		}
+		out.TaskRole.Statements = append(out.TaskRole.Statements, Statement{Effect: "Allow", Actions: st.Actions, Resources: st.Resources})
+	}
+}
