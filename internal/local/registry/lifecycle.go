@@ -1,0 +1,129 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
+	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/state"
+)
+
+// Evaluate tells what a lifecycle policy does with the images of a repository now.
+func (s *Store) Evaluate(repository string, policy lifecycle.Policy) (res lifecycle.Result, err error) {
+	err = s.db.View(func(tx *state.Tx) error {
+		if _, err := s.repository(tx, repository); err != nil {
+			return err
+		}
+		res = lifecycle.Evaluate(policy, lifecycleImages(s.images(tx, repository)), s.now())
+		return nil
+	})
+	return res, err
+}
+
+// ApplyLifecycle does what the repository's lifecycle policy says. It returns how many images it
+// deleted and archived, those that follow their subject included.
+func (s *Store) ApplyLifecycle(repository string) (deleted, archived int, err error) {
+	err = s.db.Update(func(tx *state.Tx) error {
+		r, err := s.repository(tx, repository)
+		if err != nil || r.Lifecycle == "" {
+			return err
+		}
+		policy, violations := lifecycle.Parse(r.Lifecycle)
+		if len(violations) > 0 {
+			return nil // from a time when it was valid: ECR stops applying such policies
+		}
+		res := lifecycle.Evaluate(policy, lifecycleImages(s.images(tx, repository)), s.now())
+		for _, m := range res.Expired {
+			if s.remove(tx, repository, m.Image.Digest) {
+				deleted++
+			}
+		}
+		for _, m := range res.Transitioned {
+			if s.archive(tx, repository, m.Image.Digest) {
+				archived++
+			}
+		}
+		for _, c := range res.Cascaded {
+			if c.Action == lifecycle.Transition {
+				if s.archive(tx, repository, c.Image.Digest) {
+					archived++
+				}
+			} else if s.remove(tx, repository, c.Image.Digest) {
+				deleted++
+			}
+		}
+		evaluated := *r
+		evaluated.EvaluatedAt = s.now()
+		s.t.repositories.Put(tx, repository, &evaluated)
+		return nil
+	})
+	return deleted, archived, err
+}
+
+func (s *Store) remove(tx *state.Tx, repository, digest string) bool {
+	im, ok := s.t.images.Get(tx, ImageKey(repository, digest))
+	if ok {
+		s.deleteImage(tx, im)
+	}
+	return ok
+}
+
+func (s *Store) archive(tx *state.Tx, repository, digest string) bool {
+	im, ok := s.t.images.Get(tx, ImageKey(repository, digest))
+	if ok {
+		s.setArchived(tx, im, true)
+	}
+	return ok
+}
+
+func lifecycleImages(images []Tagged) []lifecycle.Image {
+	out := make([]lifecycle.Image, len(images))
+	for i, im := range images {
+		out[i] = lifecycle.Image{
+			Digest: im.Digest, Tags: im.Tags, PushedAt: im.PushedAt, LastPulledAt: im.LastPulledAt,
+			LastActivatedAt: im.LastActivatedAt, LastArchivedAt: im.LastArchivedAt,
+			StorageClass: lifecycle.Standard, Subject: im.Subject, Manifests: im.Manifests,
+		}
+		if im.Status == StatusArchived {
+			out[i].StorageClass = lifecycle.Archive
+		}
+	}
+	return out
+}
+
+// lifecycleEvery is how often policies are applied; ECR promises 24 hours.
+const lifecycleEvery = time.Hour
+
+// Run applies the lifecycle policies every hour of the registry's clock and cleans up, until ctx
+// ends.
+func (s *Store) Run(ctx context.Context) error {
+	for {
+		s.sweep()
+		if err := clock.Sleep(ctx, s.cfg.Clock, lifecycleEvery); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) sweep() {
+	for _, r := range s.Repositories() {
+		if r.Lifecycle == "" {
+			continue
+		}
+		deleted, archived, err := s.ApplyLifecycle(r.Name)
+		var gone *Error
+		switch {
+		case errors.As(err, &gone): // deleted meanwhile
+		case err != nil:
+			slog.Error("applying a lifecycle policy", "repository", r.Name, "error", err)
+		case deleted+archived > 0:
+			slog.Info("lifecycle policy applied", "repository", r.Name, "deleted", deleted, "archived", archived)
+		}
+	}
+	if err := s.Clean(); err != nil {
+		slog.Error("cleaning the registry", "error", err)
+	}
+}
