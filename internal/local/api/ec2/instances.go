@@ -293,3 +293,6 @@ func (s *Service) images(_ context.Context, in *ec2api.DescribeImagesInput) (*ec
 	}
 	return out, nil
 }
+
+// Subnets are the subnets of the VPC.
+func (s *Service) Subnets(tx *state.Tx) []Subnet { return s.net(tx).Subnets }
