@@ -1,0 +1,94 @@
+# Written by slipway from slipway.yaml, anew at every plan: change that file, not this one.
+
+terraform {
+  required_providers {
+    slipway = {
+      source = "slipway/slipway"
+    }
+  }
+
+  backend "local" {
+  }
+}
+
+provider "slipway" {
+}
+
+resource "slipway_service" "this" {
+  image        = "127.0.0.1:4566/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  release      = "c656597"
+  name         = "agent"
+  environment  = "grpc"
+  cluster      = "main"
+  launch_type  = "EC2"
+  network_mode = "awsvpc"
+  containers = [
+    {
+      name   = "agent"
+      cpu    = 128
+      memory = 64
+      ports = [
+        {
+          container = 50051
+          host      = 50051
+        },
+      ]
+      mounts = [
+        {
+          volume    = "logs"
+          path      = "/var/log"
+          read_only = true
+        },
+      ]
+    },
+  ]
+  volumes = [
+    {
+      name      = "logs"
+      host_path = "/var/log"
+    },
+  ]
+  placement = {
+    strategies = [
+      {
+        type  = "spread"
+        field = "attribute:ecs.availability-zone"
+      },
+      {
+        type  = "spread"
+        field = "instanceId"
+      },
+    ]
+  }
+  route = {
+    listener  = "grpc"
+    protocol  = "GRPC"
+    paths     = ["/*"]
+    container = "agent"
+    port      = 50051
+    health = {
+      path    = "/grpc.health.v1.Health/Check"
+      matcher = "0"
+    }
+    grace_period = 30
+  }
+  logs = {
+    group = "/slipway/grpc/agent"
+  }
+  tags = {
+    environment = "grpc"
+    service     = "agent"
+  }
+}
+
+output "url" {
+  value = slipway_service.this.url
+}
+
+output "revision" {
+  value = slipway_service.this.revision
+}
+
+output "task_definition_arn" {
+  value = slipway_service.this.task_definition_arn
+}
