@@ -1,0 +1,3 @@
+module example.com/iplookup
+
+go 1.24
