@@ -426,3 +426,12 @@ func (s *Store) setArchived(tx *state.Tx, im *Image, archive bool) *Image {
 	s.t.images.Put(tx, ImageKey(im.Repository, im.Digest), &changed)
 	return &changed
 }
+
+// Scanned notes the result of a scan of an image.
+func (s *Store) Scanned(repository, digest string, scan Scan) error {
+	return s.db.Update(func(tx *state.Tx) error {
+		scan.At = s.now()
+		s.t.images.Modify(tx, ImageKey(repository, digest), func(im *Image) { im.Scan = &scan })
+		return nil
+	})
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
@@ -11,16 +12,29 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/state"
 )
 
-// Evaluate tells what a lifecycle policy does with the images of a repository now.
-func (s *Store) Evaluate(repository string, policy lifecycle.Policy) (res lifecycle.Result, err error) {
-	err = s.db.View(func(tx *state.Tx) error {
-		if _, err := s.repository(tx, repository); err != nil {
+// StartPreview evaluates a policy, of which text is the JSON, on a repository and keeps what it would
+// do now.
+func (s *Store) StartPreview(repository, text string, policy lifecycle.Policy) error {
+	return s.db.Update(func(tx *state.Tx) error {
+		r, err := s.repository(tx, repository)
+		if err != nil {
 			return err
 		}
-		res = lifecycle.Evaluate(policy, lifecycleImages(s.images(tx, repository)), s.now())
+		res := lifecycle.Evaluate(policy, lifecycleImages(s.images(tx, repository)), s.now())
+		changed := *r
+		changed.Preview = &Preview{Policy: text, StartedAt: s.now(), Expired: previewed(res.Expired), Archived: previewed(res.Transitioned)}
+		s.t.repositories.Put(tx, repository, &changed)
 		return nil
 	})
-	return res, err
+}
+
+func previewed(marked []lifecycle.Marked) []PreviewedImage {
+	var out []PreviewedImage
+	for _, m := range marked {
+		im := m.Image
+		out = append(out, PreviewedImage{im.Digest, im.Tags, im.PushedAt, m.RulePriority, strings.ToUpper(string(im.StorageClass))})
+	}
+	return out
 }
 
 // ApplyLifecycle does what the repository's lifecycle policy says. It returns how many images it

@@ -67,6 +67,7 @@ type PreviewedImage struct {
 	Tags         []string
 	PushedAt     time.Time
 	RulePriority int
+	StorageClass string // STANDARD, ARCHIVE
 }
 
 // Image is a manifest in a repository. Key: ImageKey.

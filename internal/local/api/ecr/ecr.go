@@ -1,0 +1,153 @@
+// Package ecr is the API of Elastic Container Registry of the local AWS, on top of package registry,
+// which holds the images and serves them to docker.
+package ecr
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"regexp"
+	"slices"
+	"sort"
+
+	"github.com/slipway-ecs/slipway/internal/local/registry"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local/wire/ecrapi"
+)
+
+// Deps is what the API works with.
+type Deps struct {
+	Store  *registry.Store
+	Tokens *registry.Tokens
+	// Host is the host and port under which the registry is reached: repository URIs begin with it.
+	Host    func() string
+	Account string // registry id
+}
+
+type service struct{ Deps }
+
+// Register adds the operations to svc.
+func Register(svc *wire.Service, d Deps) {
+	s := &service{d}
+	wire.Handle(svc, "GetAuthorizationToken", s.token)
+	s.repositories(svc)
+	s.images(svc)
+	s.layers(svc)
+	s.lifecycle(svc)
+	s.templates(svc)
+	s.settings(svc)
+}
+
+// shown turns an error of the registry into one the client sees.
+func shown(err error) error {
+	var e *registry.Error
+	if errors.As(err, &e) {
+		return wire.Errorf(e.Code, "%s", e.Message)
+	}
+	return err
+}
+
+func invalid(parameter, format string) *wire.Error {
+	return wire.Errorf("InvalidParameterException", "Invalid parameter at '%s' failed to satisfy constraint: '%s'", parameter, format)
+}
+
+var accountKey = regexp.MustCompile(`^[0-9]{12}$`)
+
+// caller is the account of the caller. The local AWS has one account; a caller whose access key id
+// is 12 digits speaks as that account, so that sharing between accounts can be tried.
+func (s *service) caller(ctx context.Context) string {
+	if key := wire.Caller(ctx).AccessKey; accountKey.MatchString(key) {
+		return key
+	}
+	return s.Account
+}
+
+// repository finds a repository for an action of the caller.
+func (s *service) repository(ctx context.Context, registryID, name *string, action string) (*registry.Repository, error) {
+	caller := s.caller(ctx)
+	id := wire.Value(registryID)
+	if id == "" {
+		id = caller
+	}
+	if id != s.Account {
+		return nil, wire.Errorf("RepositoryNotFoundException", "The repository with name '%s' does not exist in the registry with id '%s'", wire.Value(name), id)
+	}
+	r, err := s.Store.Repository(wire.Value(name))
+	if err != nil {
+		return nil, shown(err)
+	}
+	if caller != s.Account && !r.Allows(caller, "ecr:"+action) {
+		return nil, &wire.Error{Code: "AccessDeniedException", Status: 400,
+			Message: "User: arn:aws:iam::" + caller + ":root is not authorized to perform: ecr:" + action + " on resource: " + r.ARN + " because no resource-based policy allows the ecr:" + action + " action"}
+	}
+	return r, nil
+}
+
+func (s *service) token(ctx context.Context, _ *ecrapi.GetAuthorizationTokenInput) (*ecrapi.GetAuthorizationTokenOutput, error) {
+	password, expires := s.Tokens.Issue(s.caller(ctx))
+	return &ecrapi.GetAuthorizationTokenOutput{AuthorizationData: []ecrapi.AuthorizationData{{
+		AuthorizationToken: wire.String(base64.StdEncoding.EncodeToString([]byte("AWS:" + password))),
+		ExpiresAt:          wire.Timestamp(expires),
+		ProxyEndpoint:      wire.String("http://" + s.Host()),
+	}}}, nil
+}
+
+// page cuts one page out of a list in a fixed order; key is an entry's place in it.
+func page[T any](list []T, key func(T) string, max *int32, token *string, limit int) ([]T, *string, error) {
+	if t := wire.Value(token); t != "" {
+		after, err := base64.RawURLEncoding.DecodeString(t)
+		if err != nil {
+			return nil, nil, invalid("nextToken", "Invalid next token")
+		}
+		i := sort.Search(len(list), func(i int) bool { return key(list[i]) > string(after) })
+		list = list[i:]
+	}
+	n := int(wire.Value(max))
+	if n < 0 || n > 1000 {
+		return nil, nil, invalid("maxResults", "Member must have value between 1 and 1000")
+	}
+	if n == 0 {
+		n = limit
+	}
+	if len(list) <= n {
+		return list, nil, nil
+	}
+	return list[:n], wire.String(base64.RawURLEncoding.EncodeToString([]byte(key(list[n-1])))), nil
+}
+
+func tagMap(tags []ecrapi.Tag) map[string]string {
+	m := map[string]string{}
+	for _, t := range tags {
+		m[wire.Value(t.Key)] = wire.Value(t.Value)
+	}
+	return m
+}
+
+func tagList(m map[string]string) []ecrapi.Tag {
+	out := []ecrapi.Tag{}
+	for k, v := range m {
+		out = append(out, ecrapi.Tag{Key: &k, Value: &v})
+	}
+	slices.SortFunc(out, func(a, b ecrapi.Tag) int {
+		if *a.Key < *b.Key {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// stored reads a document of the registry into v; false if it is not set.
+func (s *service) stored(name string, v any) bool {
+	text := s.Store.Setting(name)
+	return text != "" && json.Unmarshal([]byte(text), v) == nil
+}
+
+func (s *service) store(name string, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return s.Store.PutSetting(name, string(text))
+}
