@@ -56,6 +56,8 @@ const (
 	CauseVolume         Cause = "volume"
 	CauseAlarm          Cause = "alarm"
 	CauseStopped        Cause = "stopped-by-someone"
+	CauseSuperseded     Cause = "superseded"
+	CauseHost           Cause = "host-lost"
 	CauseStep           Cause = "step-failed"
 	CauseSmoke          Cause = "smoke-test"
 	CauseSlow           Cause = "slow"

@@ -139,6 +139,8 @@ type TaskDefinitions interface {
 	TaskDefinition(ctx context.Context, name string) (TaskDefinition, error)
 	RegisterTaskDefinition(ctx context.Context, want TaskDefinition) (TaskDefinition, error)
 	DeregisterTaskDefinition(ctx context.Context, arn string) error
+	// TagTaskDefinition adds tags to a revision.
+	TagTaskDefinition(ctx context.Context, arn string, tags map[string]string) error
 	// Revisions lists the ARNs of a family's active revisions, the newest first.
 	Revisions(ctx context.Context, family string) ([]string, error)
 }
@@ -172,8 +174,8 @@ type Tasks interface {
 	ServiceTasks(ctx context.Context, ref Ref) ([]Task, error)
 	// RunTask starts one task and returns it; StartedBy marks it.
 	RunTask(ctx context.Context, run TaskRun) (Task, error)
-	// Task returns one task by ARN.
-	Task(ctx context.Context, cluster, arn string) (Task, error)
+	// StartedBy lists the tasks with that mark, running and lately stopped.
+	StartedBy(ctx context.Context, cluster, mark string) ([]Task, error)
 	StopTask(ctx context.Context, cluster, arn, reason string) error
 }
 
@@ -184,7 +186,6 @@ type TaskRun struct {
 	Container      string   // whose command is overridden
 	Command        []string // empty = as defined
 	StartedBy      string   // at most 128 characters
-	ClientToken    string   // makes the start idempotent, at most 64 characters
 	Service        Service  // launch type, network and placement as the service's
 	Tags           map[string]string
 }
@@ -194,7 +195,7 @@ type Task struct {
 	ARN, ID        string
 	StartedBy      string // deployment id of a service's tasks
 	TaskDefinition string
-	Instance       string // container instance ARN
+	Host           string // what a target group knows it by: EC2 instance id, or its own IP address (awsvpc)
 	Zone           string
 	LastStatus     string
 	DesiredStatus  string
@@ -226,7 +227,8 @@ type PortBinding struct {
 
 // TargetGroups are the load balancers' target groups.
 type TargetGroups interface {
-	TargetGroup(ctx context.Context, name string) (TargetGroup, error)
+	// TargetGroups lists those whose name contains the marker.
+	TargetGroups(ctx context.Context, marker string) ([]TargetGroup, error)
 	// PutTargetGroup creates it or changes what may be changed; vpc, protocol and target type may not.
 	PutTargetGroup(ctx context.Context, want TargetGroup) (TargetGroup, error)
 	// DeleteTargetGroup returns ErrInUse while a rule forwards to it.
@@ -281,6 +283,7 @@ type Rule struct {
 	Conditions  listener.Conditions
 	Owner       string // Tags["slipway:service"], who made it
 	TargetGroup string // ARN; empty when it does something else
+	Standby     string // ARN of a target group that is attached and gets no traffic yet
 	Tags        map[string]string
 }
 
@@ -290,6 +293,8 @@ type Listeners interface {
 	// SetDefault makes a listener forward everything to a target group (network load balancers), or
 	// with an empty target group answer 404 again.
 	SetDefault(ctx context.Context, arn, targetGroup string) error
+	// DefaultsTo lists the listeners of the given load balancers whose default action is a target group.
+	DefaultsTo(ctx context.Context, targetGroup string, loadBalancers []string) ([]string, error)
 }
 
 // Listener is a listener and the address of its load balancer.
@@ -350,5 +355,6 @@ type ServiceScaling struct {
 
 // Probe makes the smoke test's request.
 type Probe interface {
-	Get(ctx context.Context, url string) (status int, body string, err error)
+	// Get asks url; host, where given, is the Host header.
+	Get(ctx context.Context, url, host string) (status int, body string, err error)
 }

@@ -1,8 +1,6 @@
 package deploy
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -61,17 +59,6 @@ func (t Target) Ref() Ref {
 
 func clusterName(nameOrARN string) string {
 	return nameOrARN[strings.LastIndexByte(nameOrARN, '/')+1:]
-}
-
-// boundedName joins parts with hyphens and ends in eight hex digits of what makes it unique, so that
-// names with a short limit (32 for a target group, 64 for a role) neither collide nor change.
-func boundedName(limit int, readable string, unique ...string) string {
-	sum := sha256.Sum256([]byte(strings.Join(unique, "\x00")))
-	suffix := "-" + hex.EncodeToString(sum[:4])
-	if len(readable) > limit-len(suffix) {
-		readable = strings.TrimRight(readable[:limit-len(suffix)], "-")
-	}
-	return readable + suffix
 }
 
 // What ports return for callers to act on.

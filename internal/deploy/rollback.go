@@ -1,0 +1,186 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Watch follows the newest deployment of a service to its end, as Apply does.
+func (e *Engine) Watch(ctx context.Context, ref Ref, report func(Event)) (Outcome, error) {
+	return e.watchNewest(ctx, ref, report)
+}
+
+func (e *Engine) watchNewest(ctx context.Context, ref Ref, report func(Event)) (Outcome, error) {
+	list, err := e.ports.Deployments.Deployments(ctx, ref, 1)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("listing service deployments: %w", err)
+	}
+	if len(list) == 0 {
+		return Outcome{}, fmt.Errorf("%s has no deployment: %w", ref.Service, ErrNotFound)
+	}
+	rev, err := e.ports.Deployments.Revision(ctx, list[0].Target)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("reading service revision %s: %w", list[0].Target, err)
+	}
+	return e.await(ctx, ref, rev.TaskDefinition, "", nil, report)
+}
+
+// await follows a deployment of a known task definition.
+func (e *Engine) await(ctx context.Context, ref Ref, definition, before string, old []string, report func(Event)) (Outcome, error) {
+	o, err := e.observe(ctx, ref)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if o.service == nil {
+		return Outcome{}, fmt.Errorf("service %s: %w", ref.Service, ErrNotFound)
+	}
+	td, err := e.ports.TaskDefinitions.TaskDefinition(ctx, definition)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("reading task definition %s: %w", definition, err)
+	}
+	f := following{ref: ref, definition: td, targetGroup: o.serving(), before: before, old: old,
+		grace: o.service.GracePeriod, report: report}
+	started := e.clock.Now()
+	out := Outcome{ServiceARN: o.service.ARN, Service: ref.Service, TaskDefinition: definition, LogGroup: td.LogOptions["awslogs-group"]}
+	if len(td.Containers) > 0 {
+		out.Image = td.Containers[0].Image
+	}
+	if f.targetGroup != nil {
+		out.TargetGroup = f.targetGroup.ARN
+	}
+	dep, err := e.follow(ctx, f)
+	out.Deployment, out.Revision, out.Took = dep.ARN, dep.Target, e.clock.Now().Sub(started)
+	var failure *Failure
+	if errors.As(err, &failure) {
+		failure.Outcome = out
+	}
+	return out, err
+}
+
+// serving is the target group the service's tasks register in.
+func (o observed) serving() *TargetGroup {
+	for _, lb := range o.service.LoadBalancers {
+		for i := range o.targetGroups {
+			if o.targetGroups[i].ARN == lb.TargetGroup {
+				return &o.targetGroups[i]
+			}
+		}
+	}
+	return nil
+}
+
+// Rollback goes back to what a service revision or task definition ran (to: an ARN or
+// family:revision), or with an empty to the last that succeeded before the present one. A deployment
+// that is going on is taken over: stopped and rolled back by ECS.
+func (e *Engine) Rollback(ctx context.Context, ref Ref, to string, report func(Event)) (Outcome, error) {
+	svc, err := e.ports.Services.Service(ctx, ref)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("reading service %s: %w", ref.Service, err)
+	}
+	if to != "" {
+		if strings.Contains(to, ":service-revision/") {
+			rev, err := e.ports.Deployments.Revision(ctx, to)
+			if err != nil {
+				return Outcome{}, fmt.Errorf("reading service revision %s: %w", to, err)
+			}
+			to = rev.TaskDefinition
+		}
+		return e.to(ctx, ref, to, report)
+	}
+	list, err := e.ports.Deployments.Deployments(ctx, ref, 50)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("listing service deployments: %w", err)
+	}
+	for _, d := range list {
+		if d.Status != "SUCCESSFUL" {
+			continue
+		}
+		rev, err := found(e.ports.Deployments.Revision(ctx, d.Target))
+		if err != nil {
+			return Outcome{}, fmt.Errorf("reading service revision %s: %w", d.Target, err)
+		}
+		if rev != nil && rev.TaskDefinition != svc.TaskDefinition {
+			return e.to(ctx, ref, rev.TaskDefinition, report)
+		}
+	}
+	return Outcome{}, refuse("%s has no earlier deployment that succeeded to go back to", ref.Service)
+}
+
+// to deploys a task definition that is registered already.
+func (e *Engine) to(ctx context.Context, ref Ref, definition string, report func(Event)) (Outcome, error) {
+	td, err := e.ports.TaskDefinitions.TaskDefinition(ctx, definition)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("reading task definition %s: %w", definition, err)
+	}
+	return e.redeploy(ctx, ref, td.ARN, report)
+}
+
+// Restart replaces every task by one of the same task definition.
+func (e *Engine) Restart(ctx context.Context, ref Ref, report func(Event)) (Outcome, error) {
+	return e.redeploy(ctx, ref, "", report)
+}
+
+// redeploy rolls a task definition out without changing anything else; empty: the present one.
+func (e *Engine) redeploy(ctx context.Context, ref Ref, definition string, report func(Event)) (Outcome, error) {
+	o, err := e.observe(ctx, ref)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if o.service == nil {
+		return Outcome{}, fmt.Errorf("service %s: %w", ref.Service, ErrNotFound)
+	}
+	send := *o.service
+	force := definition == "" || definition == send.TaskDefinition
+	if definition != "" {
+		send.TaskDefinition = definition
+	}
+	send.Desired = -1
+	if _, err := e.ports.Services.UpdateService(ctx, send, force); err != nil {
+		return Outcome{}, fmt.Errorf("updating service %s: %w", ref.Service, err)
+	}
+	e.event(report, Event{Kind: EventStep, Resource: resService, Action: string(Update), Message: "service " + ref.Service + " goes to " + revisionName(send.TaskDefinition)})
+	return e.await(ctx, ref, send.TaskDefinition, o.service.primary(), o.deployments, report)
+}
+
+// Scale sets the desired count. A service with scaling is refused: its scaling would set it back.
+func (e *Engine) Scale(ctx context.Context, ref Ref, count int) error {
+	o, err := e.observe(ctx, ref)
+	switch {
+	case err != nil:
+		return err
+	case o.service == nil:
+		return fmt.Errorf("service %s: %w", ref.Service, ErrNotFound)
+	case o.service.Daemon:
+		return refuse("%s is a daemon: it runs once on each instance", ref.Service)
+	case o.scaling != nil && (count < o.scaling.Min || count > o.scaling.Max):
+		return refuse("%s is scaled between %d and %d tasks: change the bounds instead", ref.Service, o.scaling.Min, o.scaling.Max)
+	}
+	send := *o.service
+	send.Desired = count
+	if _, err := e.ports.Services.UpdateService(ctx, send, false); err != nil {
+		return fmt.Errorf("scaling service %s: %w", ref.Service, err)
+	}
+	return nil
+}
+
+// Stop ends a deployment that is going on, with rollback to what ran before where there is one.
+func (e *Engine) Stop(ctx context.Context, ref Ref, report func(Event)) (Outcome, error) {
+	list, err := e.ports.Deployments.Deployments(ctx, ref, 1)
+	if err != nil {
+		return Outcome{}, fmt.Errorf("listing service deployments: %w", err)
+	}
+	if len(list) == 0 || !list[0].Open() {
+		return Outcome{}, refuse("no deployment of %s is going on", ref.Service)
+	}
+	if err := e.ports.Deployments.StopDeployment(ctx, list[0].ARN, true); err != nil {
+		return Outcome{}, fmt.Errorf("stopping the deployment: %w", err)
+	}
+	out, err := e.watchNewest(ctx, ref, report)
+	var f *Failure
+	if errors.As(err, &f) && f.RolledBack {
+		return out, nil
+	}
+	return out, err
+}
