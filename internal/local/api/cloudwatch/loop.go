@@ -1,0 +1,86 @@
+package cloudwatch
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/scaling"
+)
+
+// Run judges every alarm once a minute until ctx ends, a few seconds into the minute so that the
+// last one is complete.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		now := s.clock.Now()
+		next := now.Truncate(time.Minute).Add(time.Minute + 5*time.Second)
+		if err := clock.Sleep(ctx, s.clock, next.Sub(now)); err != nil {
+			return nil // the context ended
+		}
+		if err := s.judgeAll(); err != nil {
+			return fmt.Errorf("judging alarms: %w", err)
+		}
+	}
+}
+
+func (s *Service) judgeAll() error {
+	var alarms []*Alarm
+	_ = s.db.View(func(tx *state.Tx) error {
+		for _, a := range s.alarms.All(tx) {
+			alarms = append(alarms, a)
+		}
+		return nil
+	})
+	for _, a := range alarms {
+		value, reason := s.judge(a)
+		if value == a.State() {
+			// An alarm that goes on acts again each minute where the action is a scaling policy
+			// (https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/AlarmThatSendsEmail.html#alarms-and-actions).
+			if value == "ALARM" {
+				s.act(*a)
+			}
+			continue
+		}
+		if _, err := s.transition(a.Name(), value, reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge reads the alarm's points and returns its state now, and why.
+func (s *Service) judge(a *Alarm) (value, reason string) {
+	api := a.API
+	length := time.Duration(wire.Value(api.Period)) * time.Second
+	n := int(wire.Value(api.EvaluationPeriods))
+	rule := scaling.Alarm{Comparison: wire.Value(api.ComparisonOperator), Threshold: wire.Value(api.Threshold), Periods: n,
+		Datapoints: int(wire.Value(api.DatapointsToAlarm)), Missing: scaling.Missing(wire.Value(api.TreatMissingData))}
+	// The range is longer than the evaluation periods by what AWS looks back for late points; the
+	// number is AWS's secret, two more is what its examples show.
+	end := s.clock.Now().Truncate(length)
+	start := end.Add(-time.Duration(n+2) * length)
+	have := s.Read(wire.Value(api.Namespace), wire.Value(api.MetricName), fromAPI(api.Dimensions), cmp.Or(wire.Value(api.Statistic), wire.Value(api.ExtendedStatistic)), start, end, length)
+	var points []float64
+	breaching := 0
+	for at := start; at.Before(end); at = at.Add(length) {
+		v, ok := have[at.UTC()]
+		if !ok {
+			v = math.NaN()
+		} else if rule.Breaches(v) {
+			breaching++
+		}
+		points = append(points, v)
+	}
+	value = string(rule.Judge(points, scaling.AlarmState(a.State())))
+	if value == "INSUFFICIENT_DATA" {
+		return value, fmt.Sprintf("Insufficient Data: %d datapoints were unknown.", n)
+	}
+	return value, fmt.Sprintf("Threshold Crossed: %d out of the last %d datapoints were %s the threshold (%v).", breaching, len(points), words[rule.Comparison], rule.Threshold)
+}
+
+var words = map[string]string{"GreaterThanThreshold": "greater than", "GreaterThanOrEqualToThreshold": "greater than or equal to", "LessThanThreshold": "less than", "LessThanOrEqualToThreshold": "less than or equal to"}
