@@ -44,7 +44,7 @@ func newImagesPreviewCommand() *cobra.Command {
 				}
 				now = t
 			}
-			policy, err := readPolicy(cmd.InOrStdin(), policyFile)
+			policy, err := readPolicy(cmd, policyFile, asJSON)
 			if err != nil {
 				return err
 			}
@@ -79,7 +79,7 @@ func newImagesLintCommand() *cobra.Command {
 		Short: "Find lifecycle policies that cannot do what they say",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			policy, err := readPolicy(cmd.InOrStdin(), policyFile)
+			policy, err := readPolicy(cmd, policyFile, asJSON)
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ func newImagesLintCommand() *cobra.Command {
 				fmt.Fprintln(cmd.OutOrStdout(), f)
 			}
 			if len(findings) > 0 {
-				return exitWith(ExitFailed, fmt.Errorf("%d findings in %s", len(findings), policyFile))
+				return exitWith(ExitFailed, fmt.Errorf("%s does not do what it says in %d places", policyFile, len(findings)))
 			}
 			return nil
 		},
@@ -101,12 +101,13 @@ func newImagesLintCommand() *cobra.Command {
 	return cmd
 }
 
-// readPolicy reads and checks a policy. All violations are in the error, each with its rule.
-func readPolicy(stdin io.Reader, file string) (lifecycle.Policy, error) {
+// readPolicy reads and checks a policy. All violations are in the error, each with its rule; with
+// --json they are printed as well.
+func readPolicy(cmd *cobra.Command, file string, asJSON bool) (lifecycle.Policy, error) {
 	if file == "" {
 		return lifecycle.Policy{}, exitWith(ExitBadInput, errors.New("--policy is required"))
 	}
-	data, err := readInput(stdin, file)
+	data, err := readInput(cmd.InOrStdin(), file)
 	if err != nil {
 		return lifecycle.Policy{}, err
 	}
@@ -114,11 +115,30 @@ func readPolicy(stdin io.Reader, file string) (lifecycle.Policy, error) {
 	if len(violations) == 0 {
 		return policy, nil
 	}
+	if asJSON {
+		if err := writeViolations(cmd.OutOrStdout(), violations); err != nil {
+			return policy, err
+		}
+	}
 	lines := []string{file + " is not a valid ECR lifecycle policy:"}
 	for _, v := range violations {
 		lines = append(lines, "  "+v.String())
 	}
 	return policy, exitWith(ExitBadInput, errors.New(strings.Join(lines, "\n")))
+}
+
+func writeViolations(w io.Writer, violations []lifecycle.Violation) error {
+	type violation struct {
+		Rule         int    `json:"rule"` // position in the policy, from 1; 0: the policy
+		RulePriority int    `json:"rulePriority,omitempty"`
+		Field        string `json:"field,omitempty"`
+		Message      string `json:"message"`
+	}
+	out := make([]violation, len(violations))
+	for i, v := range violations {
+		out[i] = violation{v.Rule, v.Priority, v.Field, v.Message}
+	}
+	return writeJSON(w, map[string]any{"violations": out})
 }
 
 // readInput reads a file, or standard input for "-".

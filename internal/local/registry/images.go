@@ -59,7 +59,8 @@ type Push struct {
 	MediaType  string // may be empty: the manifest says it, or its form does
 	Tag        string // may be empty
 	Digest     string // may be empty; otherwise it must be the manifest's
-	// Again says that putting what is there already is no error, as docker clients expect.
+	// Again says that putting what is there already is no error, as docker clients expect. ECR
+	// refuses them an immutable tag even then: https://github.com/aws/containers-roadmap/issues/2179.
 	Again bool
 }
 
@@ -218,9 +219,9 @@ func (s *Store) putTag(tx *state.Tx, repo *Repository, p Push, digest string) er
 	key := TagKey(p.Repository, p.Tag)
 	old, ok := s.t.tags.Get(tx, key)
 	switch {
-	case ok && old.Digest == digest && p.Again:
+	case ok && old.Digest == digest && p.Again && !repo.immutableTag(p.Tag):
 		return nil
-	case ok && old.Digest == digest:
+	case ok && old.Digest == digest && !p.Again:
 		return errorf(CodeImageExists, "Image with digest '%s' and tag '%s' already exists in the repository with name '%s' in registry with id '%s'", digest, p.Tag, p.Repository, s.cfg.Account)
 	case ok && repo.immutableTag(p.Tag):
 		return errorf(CodeTagExists, "The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the tag is immutable.", p.Tag, p.Repository)
@@ -297,6 +298,23 @@ func (s *Store) Images(repository string) (out []Tagged, err error) {
 		return nil
 	})
 	return out, err
+}
+
+// TaggedImage is Image with the image's tags.
+func (s *Store) TaggedImage(repository string, id ImageID) (out Tagged, f *Failure, err error) {
+	err = s.db.View(func(tx *state.Tx) error {
+		if _, err := s.repository(tx, repository); err != nil {
+			return err
+		}
+		if out.Image, f = s.resolve(tx, repository, id); f != nil {
+			return nil
+		}
+		for _, t := range s.t.tagsByImage.Get(tx, ImageKey(repository, out.Digest)) {
+			out.Tags = append(out.Tags, t.Name)
+		}
+		return nil
+	})
+	return out, f, err
 }
 
 func (s *Store) images(tx *state.Tx, repository string) []Tagged {

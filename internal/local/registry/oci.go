@@ -12,8 +12,8 @@ import (
 	"cuelabs.dev/go/oci/ociregistry"
 )
 
-// oci is the Store as the OCI server wants it. What ECR does not do over this protocol (deleting)
-// is left to Funcs, which answers UNSUPPORTED.
+// oci is the Store as the OCI server wants it. What ECR does not do over this protocol (deleting
+// layers) is left to Funcs, which answers UNSUPPORTED.
 type oci struct {
 	*ociregistry.Funcs
 	s *Store
@@ -233,6 +233,28 @@ func (o *oci) PushManifest(_ context.Context, repo, tag string, contents []byte,
 		return ociregistry.Descriptor{}, ociError(err)
 	}
 	return describe(im), nil
+}
+
+func (o *oci) DeleteManifest(_ context.Context, repo string, digest ociregistry.Digest) error {
+	return o.delete(repo, ImageID{Digest: string(digest)})
+}
+
+// DeleteTag deletes the tag, and with the last one the image, as ECR does.
+func (o *oci) DeleteTag(_ context.Context, repo, tag string) error {
+	return o.delete(repo, ImageID{Tag: tag})
+}
+
+func (o *oci) delete(repo string, id ImageID) error {
+	_, failures, err := o.s.DeleteImages(repo, []ImageID{id})
+	switch {
+	case err != nil:
+		return ociError(err)
+	case len(failures) == 0:
+		return nil
+	case failures[0].Code == "ImageReferencedByManifestList":
+		return ociError(errorf(CodeDenied, "%s", failures[0].Reason))
+	}
+	return ociError(errorf(CodeImageNotFound, "%s", failures[0].Reason))
 }
 
 func (o *oci) Repositories(_ context.Context, after string) iter.Seq2[string, error] {

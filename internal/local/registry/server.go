@@ -25,14 +25,14 @@ type Server struct {
 	// RequireAuth refuses requests without a valid token. Without it every request is the
 	// registry's own account's, unless a token says otherwise.
 	RequireAuth bool
-	// Allow decides whether an account may do an action (an IAM action, as ecr:BatchGetImage) on a
-	// repository. Nil: everybody may.
+	// Allow decides whether another account may do an action (an IAM action, as ecr:BatchGetImage)
+	// on a repository: by the repository's policy, unless set otherwise.
 	Allow func(account, action string, r *Repository) bool
 }
 
 // NewServer makes the server of a store; tokens are what GetAuthorizationToken hands out.
 func NewServer(s *Store, tokens *Tokens) *Server {
-	return &Server{store: s, tokens: tokens, next: ociserver.New(&oci{s: s}, &ociserver.Options{MaxListPageSize: 1000})}
+	return &Server{store: s, tokens: tokens, Allow: func(account, action string, r *Repository) bool { return r.Allows(account, action) }, next: ociserver.New(&oci{s: s}, &ociserver.Options{MaxListPageSize: 1000})}
 }
 
 // TokenLifetime is how long a token is good: 12 hours.
@@ -89,10 +89,9 @@ func cutLast(s string) (before, after string, ok bool) {
 }
 
 var (
-	pathPattern      = regexp.MustCompile(`^/v2/(.+?)/(blobs/uploads|blobs|manifests|tags|referrers)(?:/(.*))?$`)
-	uploadsPath      = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/?$`)
-	referrersPath    = regexp.MustCompile(`^/v2/(.+)/referrers/([^/]+)$`)
-	unsupportedPaths = regexp.MustCompile(`^/v2/.+/(manifests|blobs)/[^/]+$`)
+	pathPattern   = regexp.MustCompile(`^/v2/(.+?)/(blobs/uploads|blobs|manifests|tags|referrers)(?:/(.*))?$`)
+	uploadsPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/?$`)
+	referrersPath = regexp.MustCompile(`^/v2/(.+)/referrers/([^/]+)$`)
 )
 
 // ServeHTTP answers one request.
@@ -121,9 +120,6 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch {
-	case r.Method == http.MethodDelete && unsupportedPaths.MatchString(r.URL.Path):
-		// ECR deletes through its own API only.
-		writeError(w, "UNSUPPORTED", http.StatusMethodNotAllowed, "delete images with BatchDeleteImage")
 	case r.Method == http.MethodGet && referrersPath.MatchString(r.URL.Path):
 		s.referrers(w, r)
 	case r.Method == http.MethodPost && uploadsPath.MatchString(r.URL.Path):
@@ -144,7 +140,7 @@ func (s *Server) account(r *http.Request) (string, bool) {
 }
 
 func (s *Server) allowed(account, repo, method, path string) bool {
-	if s.Allow == nil || account == s.store.cfg.Account {
+	if account == s.store.cfg.Account {
 		return true
 	}
 	r, err := s.store.Repository(repo)
@@ -170,6 +166,8 @@ func actionOf(method, path string) string {
 		return "ecr:BatchCheckLayerAvailability"
 	case m[2] == "blobs":
 		return "ecr:GetDownloadUrlForLayer"
+	case method == http.MethodDelete:
+		return "ecr:BatchDeleteImage"
 	case m[2] == "manifests" && !read:
 		return "ecr:PutImage"
 	case m[2] == "tags":

@@ -208,10 +208,15 @@ func TestImmutableTags(t *testing.T) {
 				if err := remote.Write(ref, first); err != nil {
 					t.Fatal(err)
 				}
-				if err := remote.Write(ref, first); err != nil {
+				if err := remote.Write(ref, first); err != nil { // this client looks before it pushes; docker does not
 					t.Errorf("the same image again: %v", err)
 				}
-				err := remote.Write(ref, image(t, 1))
+				body, _ := first.RawManifest()
+				_, err := f.PutImage(Push{Repository: "app", Tag: tag, Manifest: body, Again: true})
+				if immutable := strings.Contains(c.refused, tag); (err != nil) != immutable {
+					t.Errorf("the same manifest again on %s: %v", tag, err)
+				}
+				err = remote.Write(ref, image(t, 1))
 				if err == nil {
 					continue
 				}
@@ -344,7 +349,8 @@ func TestWrongContentIsRefused(t *testing.T) {
 		"list of nothing there":   {"PUT", "/v2/app/manifests/v1", typeOCIIndex, `{"schemaVersion":2,"manifests":[{"mediaType":"` + typeOCIManifest + `","digest":"` + zero + `","size":1}]}`, 404, "MANIFEST_BLOB_UNKNOWN"},
 		"not a manifest":          {"PUT", "/v2/app/manifests/v1", typeOCIManifest, `{"schemaVersion":2}`, 400, "MANIFEST_INVALID"},
 		"schema 1":                {"PUT", "/v2/app/manifests/v1", "application/vnd.docker.distribution.manifest.v1+json", `{"schemaVersion":1}`, 400, "MANIFEST_INVALID"},
-		"deleting":                {"DELETE", "/v2/app/manifests/v1", "", "", 405, "UNSUPPORTED"},
+		"deleting a layer":        {"DELETE", "/v2/app/blobs/" + zero, "", "", 400, "UNSUPPORTED"},
+		"deleting nothing":        {"DELETE", "/v2/app/manifests/v1", "", "", 404, "MANIFEST_UNKNOWN"},
 		"missing manifest":        {"GET", "/v2/app/manifests/v1", "", "", 404, "MANIFEST_UNKNOWN"},
 		"missing layer":           {"GET", "/v2/app/blobs/" + zero, "", "", 404, "BLOB_UNKNOWN"},
 		"missing upload":          {"PATCH", "/v2/app/blobs/uploads/bm90aGluZw", octetStream, "x", 404, "BLOB_UPLOAD_UNKNOWN"},
@@ -544,11 +550,14 @@ func TestDeletingImages(t *testing.T) {
 	if got := del(ImageID{}, ImageID{Tag: "x"}, ImageID{Digest: "sha256:1"}, ImageID{Tag: "multi", Digest: child}); got != "0 [MissingDigestAndTag ImageNotFound InvalidImageDigest ImageTagDoesNotMatchDigest]" {
 		t.Error(got)
 	}
+	if err := remote.Delete(f.ref(t, "app@"+child)); err == nil || !strings.Contains(err.Error(), "referenced by manifest list") {
+		t.Errorf("deleting a child: %v", err)
+	}
 	if err := remote.Tag(f.ref(t, "app:second").(name.Tag), ix); err != nil {
 		t.Fatal(err)
 	}
-	if got := del(ImageID{Tag: "second"}); got != "1 []" {
-		t.Error(got)
+	if err := remote.Delete(f.ref(t, "app:second")); err != nil {
+		t.Error(err)
 	}
 	if _, err := remote.Head(f.ref(t, "app:multi")); err != nil {
 		t.Errorf("deleting one of two tags deleted the image: %v", err)

@@ -398,7 +398,6 @@ func TestSharingWithAnotherAccount(t *testing.T) {
 	f, ctx := start(t), t.Context()
 	f.create(t, "app")
 	digest := f.push(t, "app:v1", nil)
-	f.server.Allow = func(account, action string, r *registry.Repository) bool { return r.Allows(account, action) }
 	friend := f.as("222222222222")
 	ref := must(name.ParseReference(f.host + "/app@" + digest))
 	pull := func() error {

@@ -3,7 +3,6 @@ package ecr
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/registry"
@@ -101,23 +100,16 @@ func (s *service) describeImages(ctx context.Context, in *ecrapi.DescribeImagesI
 		if in.MaxResults != nil || in.NextToken != nil {
 			return nil, invalid("maxResults", "maxResults and nextToken cannot be given with imageIds")
 		}
-		all, err := s.filtered(r.Name, nil, wire.String("ANY"))
-		if err != nil {
-			return nil, err
-		}
 		for _, i := range in.ImageIds {
 			id := idOf(i)
-			im, fail, err := s.Store.Image(r.Name, id)
+			im, fail, err := s.Store.TaggedImage(r.Name, id)
 			if err != nil {
 				return nil, shown(err)
 			}
 			if fail != nil {
 				return nil, s.notFound(id, r.Name)
 			}
-			k, ok := slices.BinarySearchFunc(all, im.Digest, func(t registry.Tagged, d string) int { return strings.Compare(t.Digest, d) })
-			if ok {
-				out.ImageDetails = append(out.ImageDetails, s.detail(r, all[k]))
-			}
+			out.ImageDetails = append(out.ImageDetails, s.detail(r, im))
 		}
 		return out, nil
 	}
