@@ -1,0 +1,113 @@
+package ecs
+
+import (
+	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
+	"github.com/slipway-ecs/slipway/internal/placement"
+)
+
+// instances are the container instances of a cluster as the scheduler sees them. Their ID is the
+// ARN, so that refusals name what the API names.
+func (a *API) instances(tx *state.Tx, cluster string) []*placement.Instance {
+	var out []*placement.Instance
+	for _, ci := range a.State.InstancesByCluster.Get(tx, cluster) {
+		if ci.Status != "INACTIVE" {
+			out = append(out, a.schedulable(tx, ci))
+		}
+	}
+	return out
+}
+
+func (a *API) schedulable(tx *state.Tx, ci *state.ContainerInstance) *placement.Instance {
+	i := &placement.Instance{
+		ID: ci.ARN, EC2ID: ci.EC2InstanceID, AZ: ci.AZ, Type: ci.InstanceType, Status: ci.Status,
+		AgentConnected: ci.AgentConnected, AgentVersion: ci.AgentVersion, RegisteredAt: ci.RegisteredAt,
+		Attributes: map[string]string{},
+		Registered: placement.Resources{CPU: ci.CPU, Memory: ci.Memory, GPU: ci.GPU, ENI: ci.ENIs},
+		Ports:      map[placement.Port]int{}, Groups: map[string]int{},
+	}
+	for _, at := range ci.Attributes {
+		i.Attributes[wire.Value(at.Name)] = wire.Value(at.Value)
+	}
+	for _, p := range ci.ReservedPorts {
+		i.Ports[placement.Port{Number: p.Port, Protocol: p.Protocol}]++
+	}
+	for _, t := range a.State.TasksByInstance.Get(tx, ci.ARN) {
+		i.Used = i.Used.Plus(taskResources(t))
+		for _, p := range usedPorts(t) {
+			i.Ports[p]++
+		}
+		if t.DesiredStatus != "STOPPED" {
+			i.Groups[t.Group]++
+		}
+		if t.LastStatus == "RUNNING" {
+			i.Running++
+		}
+	}
+	return i
+}
+
+func taskResources(t *state.Task) placement.Resources {
+	r := placement.Resources{CPU: t.CPU, Memory: t.Memory, GPU: t.GPU}
+	if t.NetworkConfiguration != nil {
+		r.ENI = 1
+	}
+	return r
+}
+
+// usedPorts are the host ports a task holds: those it reserved, and the dynamic ones it was given.
+func usedPorts(t *state.Task) []placement.Port {
+	seen := map[placement.Port]bool{}
+	var out []placement.Port
+	add := func(n int, protocol string) {
+		p := placement.Port{Number: n, Protocol: protocol}
+		if n != 0 && !seen[p] {
+			seen[p] = true
+			out = append(out, p)
+		}
+	}
+	for _, p := range t.HostPorts {
+		add(p.Port, p.Protocol)
+	}
+	for _, c := range t.Containers {
+		for _, b := range c.Bindings {
+			if t.ENI == nil {
+				add(b.HostPort, b.Protocol)
+			}
+		}
+	}
+	return out
+}
+
+// request is what the scheduler must find for t.
+func request(t *state.Task, td *state.TaskDefinition, constraints []ecsapi.PlacementConstraint, strategy []ecsapi.PlacementStrategy) *placement.Request {
+	r := &placement.Request{Resources: taskResources(t), Group: t.Group}
+	for _, p := range t.HostPorts {
+		r.Ports = append(r.Ports, placement.Port{Number: p.Port, Protocol: p.Protocol})
+	}
+	for _, c := range td.Def.PlacementConstraints {
+		r.Constraints = append(r.Constraints, placement.Constraint{Type: wire.Value(c.Type), Expression: wire.Value(c.Expression)})
+	}
+	for _, c := range constraints {
+		r.Constraints = append(r.Constraints, placement.Constraint{Type: wire.Value(c.Type), Expression: wire.Value(c.Expression)})
+	}
+	for _, s := range strategy {
+		r.Strategies = append(r.Strategies, placement.Strategy{Type: wire.Value(s.Type), Field: wire.Value(s.Field)})
+	}
+	return r
+}
+
+// failures are refusals as RunTask and StartTask return them. A constraint that does not hold is no
+// resource: AWS calls it ATTRIBUTE or leaves the code to the console's words.
+func failures(refusals []placement.Refusal) []ecsapi.Failure {
+	out := []ecsapi.Failure{}
+	for _, r := range refusals {
+		reason := string(r.Reason)
+		if r.Reason == placement.NotMember || r.Reason == placement.NotDistinct {
+			reason = "ATTRIBUTE"
+		}
+		out = append(out, ecsapi.Failure{Arn: wire.String(r.InstanceID), Reason: &reason, Detail: wire.NonEmpty(r.Detail)})
+	}
+	return out
+}
