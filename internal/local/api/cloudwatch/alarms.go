@@ -285,3 +285,12 @@ func (s *Service) tags(_ context.Context, in *cloudwatchapi.ListTagsForResourceI
 		return nil
 	})
 }
+
+// StateIn is the state of the alarm with the name; empty if there is none.
+func (s *Service) StateIn(tx *state.Tx, name string) string {
+	a, ok := s.alarms.Get(tx, name)
+	if !ok {
+		return ""
+	}
+	return a.State()
+}

@@ -1,0 +1,264 @@
+package aas
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
+	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/scaling"
+)
+
+// onAlarm runs the policies among an alarm's actions.
+func (s *Service) onAlarm(a cloudwatch.Alarm, arns []string) {
+	for _, arn := range arns {
+		if !strings.Contains(arn, ":scalingPolicy:") || !strings.Contains(arn, ":resource/ecs/") {
+			continue
+		}
+		if err := s.db.Update(func(tx *state.Tx) error { s.run(tx, arn, a); return nil }); err != nil {
+			s.log.Error("running a scaling policy", "policy", arn, "error", err)
+		}
+	}
+}
+
+func (s *Service) run(tx *state.Tx, arn string, a cloudwatch.Alarm) {
+	for key, p := range s.policies.All(tx) {
+		if wire.Value(p.API.PolicyARN) != arn {
+			continue
+		}
+		id, _ := splitKey(key)
+		target, ok := s.targets.Get(tx, id)
+		svcKey, _ := serviceKey(id)
+		svc, there := s.ecs.Services.Get(tx, svcKey)
+		if !ok || !there || svc.Status != "ACTIVE" {
+			return
+		}
+		value, known := s.newest(a)
+		if !known {
+			return // never on missing data
+		}
+		to, cooldown := s.decide(tx, p, target, svc, a, value)
+		to = min(max(to, int(target.Min)), int(target.Max))
+		out := to > svc.DesiredCount
+		if to == svc.DesiredCount || s.suspended(target, out) || !out && s.holdsBack(tx, p, svcKey) {
+			return
+		}
+		now := s.clock.Now()
+		last := p.LastIn
+		if out {
+			last = p.LastOut
+		}
+		if now.Sub(last) < cooldown || !out && now.Sub(p.LastOut) < cooldown {
+			return
+		}
+		s.policies.Modify(tx, key, func(p *Policy) {
+			if out {
+				p.LastOut = now
+			} else {
+				p.LastIn = now
+			}
+		})
+		s.setDesired(tx, id, to, fmt.Sprintf("monitor alarm %s in state ALARM triggered policy %s", a.Name(), wire.Value(p.API.PolicyName)))
+		return
+	}
+}
+
+func (s *Service) suspended(t *Target, out bool) bool {
+	if out {
+		return wire.Value(t.Suspended.DynamicScalingOutSuspended)
+	}
+	return wire.Value(t.Suspended.DynamicScalingInSuspended)
+}
+
+// newest is the newest point of the alarm's metric.
+func (s *Service) newest(a cloudwatch.Alarm) (float64, bool) {
+	now := s.clock.Now()
+	var dims []cloudwatch.Dimension
+	for _, d := range a.API.Dimensions {
+		dims = append(dims, cloudwatch.Dimension{Name: wire.Value(d.Name), Value: wire.Value(d.Value)})
+	}
+	points := s.cw.Read(wire.Value(a.API.Namespace), wire.Value(a.API.MetricName), dims, cmp.Or(wire.Value(a.API.Statistic), wire.Value(a.API.ExtendedStatistic)), now.Add(-5*time.Minute), now.Truncate(time.Minute), time.Minute)
+	var at time.Time
+	value := math.NaN()
+	for t, v := range points {
+		if t.After(at) {
+			at, value = t, v
+		}
+	}
+	return value, len(points) > 0
+}
+
+func (s *Service) decide(tx *state.Tx, p *Policy, _ *Target, svc *state.Service, a cloudwatch.Alarm, value float64) (to int, cooldown time.Duration) {
+	if c := p.API.StepScalingPolicyConfiguration; c != nil {
+		var steps []scaling.Step
+		for _, st := range c.StepAdjustments {
+			steps = append(steps, scaling.Step{Lower: st.MetricIntervalLowerBound, Upper: st.MetricIntervalUpperBound, Adjustment: int(wire.Value(st.ScalingAdjustment))})
+		}
+		to, _ = scaling.StepTo(wire.Value(c.AdjustmentType), steps, int(wire.Value(c.MinAdjustmentMagnitude)), svc.DesiredCount, value-wire.Value(a.API.Threshold))
+		return to, time.Duration(wire.Value(c.Cooldown)) * time.Second
+	}
+	c := p.API.TargetTrackingScalingPolicyConfiguration
+	running := 0
+	for _, t := range s.ecs.TasksByService.Get(tx, state.ServiceKey(svc.ClusterName, svc.Name)) {
+		if t.LastStatus == "RUNNING" {
+			running++
+		}
+	}
+	seconds := func(v *int32) time.Duration {
+		if v == nil {
+			return scaling.CooldownSecs * time.Second
+		}
+		return time.Duration(*v) * time.Second
+	}
+	if strings.Contains(a.Name(), "-AlarmHigh-") {
+		return scaling.TrackOut(running, svc.DesiredCount, value, wire.Value(c.TargetValue)), seconds(c.ScaleOutCooldown)
+	}
+	if wire.Value(c.DisableScaleIn) {
+		return svc.DesiredCount, 0
+	}
+	return scaling.TrackIn(running, svc.DesiredCount, value, wire.Value(c.TargetValue)), seconds(c.ScaleInCooldown)
+}
+
+// holdsBack says whether a scale-in must not happen now: a deployment is on its way, or another
+// target-tracking policy of the service does not agree (out when any says so, in when all agree).
+func (s *Service) holdsBack(tx *state.Tx, p *Policy, service string) bool {
+	for _, d := range s.ecs.Deployments.Prefix(tx, service+"/") {
+		if d.Status == "PRIMARY" && d.RolloutState == "IN_PROGRESS" {
+			return true
+		}
+	}
+	for _, other := range s.policies.Prefix(tx, wire.Value(p.API.ResourceId)+"\x00") {
+		c := other.API.TargetTrackingScalingPolicyConfiguration
+		if c == nil || wire.Value(c.DisableScaleIn) || wire.Value(other.API.PolicyARN) == wire.Value(p.API.PolicyARN) {
+			continue
+		}
+		if len(other.API.Alarms) == 2 && s.cw.StateIn(tx, wire.Value(other.API.Alarms[1].AlarmName)) != "ALARM" {
+			return true
+		}
+	}
+	return false
+}
+
+// Run carries out scheduled actions until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	for {
+		if err := clock.Sleep(ctx, s.clock, 15*time.Second); err != nil {
+			return nil // the context ended
+		}
+		if err := s.db.Update(s.runScheduled); err != nil {
+			return fmt.Errorf("running scheduled actions: %w", err)
+		}
+	}
+}
+
+func (s *Service) runScheduled(tx *state.Tx) error {
+	now := s.clock.Now()
+	var due []string
+	for key, a := range s.scheduled.All(tx) {
+		next, err := schedule(wire.Value(a.API.Schedule), wire.Value(a.API.Timezone))
+		if err != nil {
+			continue // it was checked when it was put
+		}
+		at := next(a.LastRun)
+		if at.IsZero() || at.After(now) || a.API.StartTime != nil && at.Before(a.API.StartTime.Time) || a.API.EndTime != nil && at.After(a.API.EndTime.Time) {
+			continue
+		}
+		due = append(due, key)
+	}
+	slices.Sort(due)
+	for _, key := range due {
+		s.scheduled.Modify(tx, key, func(a *Scheduled) { a.LastRun = now })
+		a, _ := s.scheduled.Get(tx, key)
+		id, name := splitKey(key)
+		act := a.API.ScalableTargetAction
+		s.targets.Modify(tx, id, func(t *Target) {
+			if act != nil && act.MinCapacity != nil {
+				t.Min = *act.MinCapacity
+			}
+			if act != nil && act.MaxCapacity != nil {
+				t.Max = *act.MaxCapacity
+			}
+		})
+		if t, ok := s.targets.Get(tx, id); ok {
+			s.clamp(tx, *t, "scheduled action name "+name+" was triggered")
+		}
+	}
+	return nil
+}
+
+var (
+	atExpr   = regexp.MustCompile(`^at\((.+)\)$`)
+	rateExpr = regexp.MustCompile(`^rate\((\d+) (minute|minutes|hour|hours|day|days)\)$`)
+	cronExpr = regexp.MustCompile(`^cron\((.+)\)$`)
+)
+
+// schedule parses at(), rate() and cron() expressions
+// (https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-using-cron-expressions.html)
+// into a function that tells the next time after another; zero if there is none.
+func schedule(expr, zone string) (func(after time.Time) time.Time, error) {
+	loc := time.UTC
+	if zone != "" {
+		l, err := time.LoadLocation(zone)
+		if err != nil {
+			return nil, fmt.Errorf("the time zone %q is not known", zone)
+		}
+		loc = l
+	}
+	if m := atExpr.FindStringSubmatch(expr); m != nil {
+		at, err := time.ParseInLocation("2006-01-02T15:04:05", m[1], loc)
+		if err != nil {
+			return nil, fmt.Errorf("at(%s) is not a time like at(2026-11-23T18:00:00)", m[1])
+		}
+		return func(after time.Time) time.Time {
+			if at.After(after) {
+				return at
+			}
+			return time.Time{}
+		}, nil
+	}
+	if m := rateExpr.FindStringSubmatch(expr); m != nil {
+		unit := map[byte]time.Duration{'m': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}[m[2][0]]
+		var n int
+		_, _ = fmt.Sscan(m[1], &n)
+		if n == 0 {
+			return nil, fmt.Errorf("the rate of %s must be positive", expr)
+		}
+		return func(after time.Time) time.Time { return after.Add(time.Duration(n) * unit) }, nil
+	}
+	m := cronExpr.FindStringSubmatch(expr)
+	if m == nil {
+		return nil, fmt.Errorf("the schedule %q is none of at(…), rate(…) and cron(…)", expr)
+	}
+	fields := strings.Fields(m[1])
+	if len(fields) != 6 {
+		return nil, fmt.Errorf("cron(%s) must have six fields: minutes hours day-of-month month day-of-week year", m[1])
+	}
+	if fields[5] != "*" {
+		return nil, fmt.Errorf("not supported: a year in cron(%s)", m[1])
+	}
+	for i, f := range fields {
+		if strings.ContainsAny(f, "LW#") && i != 3 && i != 4 {
+			return nil, fmt.Errorf("not supported: L, W and # in cron(%s)", m[1])
+		}
+	}
+	spec, err := cron.ParseStandard(strings.Join(append(fields[:4:4], awsWeekday(fields[4])), " "))
+	if err != nil {
+		return nil, fmt.Errorf("cron(%s): %w", m[1], err)
+	}
+	return func(after time.Time) time.Time { return spec.Next(after.In(loc)) }, nil
+}
+
+// awsWeekday turns AWS's weekdays, 1 to 7 from Sunday, into cron's, 0 to 6.
+func awsWeekday(f string) string {
+	return regexp.MustCompile(`\d`).ReplaceAllStringFunc(f, func(d string) string { return string(d[0] - 1) })
+}
