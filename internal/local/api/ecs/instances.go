@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-ecs/slipway/internal/capacity"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
@@ -86,6 +87,9 @@ func (a *API) registerContainerInstance(ctx context.Context, in *ecsapi.Register
 			ci.AgentVersion = wire.Value(in.VersionInfo.AgentVersion)
 		}
 		takeResources(ci, in.TotalResources)
+		if typ, ok := capacity.TypeByName(ci.InstanceType); ok {
+			ci.ENIs = typ.TaskENIs(a.setting(ctx, tx, "", "awsvpcTrunking") == "enabled")
+		}
 		ci.Attributes = mergeAttributes(ci.Attributes, in.Attributes)
 		ci.Attributes = mergeAttributes(ci.Attributes, builtin(ci, doc.ImageID))
 		a.State.ContainerInstances.Put(tx, ci.ARN, ci)
