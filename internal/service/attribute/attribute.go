@@ -21,13 +21,18 @@ type Info struct {
 	Default     any // string, bool, int, float64 or time.Duration; nil = none
 	Required    bool
 	Replace     bool // a change makes a new resource
-	OneOf       []string
+	// Provided: what is left out, the environment or the engine chooses; finding it in AWS is no drift.
+	Provided bool
+	OneOf    []string
 }
 
 // Name is the attribute's name of a field.
 func Name(f reflect.StructField) string {
 	if n, ok := names[f.Name]; ok {
 		return n
+	}
+	if f.Name == "CapacityProvider" && f.Type.Kind() == reflect.Slice {
+		return "capacity_provider_strategy"
 	}
 	var b strings.Builder
 	runes := []rune(f.Name)
@@ -44,10 +49,12 @@ func Name(f reflect.StructField) string {
 
 // names that do not follow from the field's.
 var names = map[string]string{
-	"Count":            "desired_count", // count is Terraform's own
-	"CapacityProvider": "capacity_provider_strategy",
-	"SizeGiB":          "size_gib",
-	"Env":              "env",
+	"Count":     "desired_count", // count is Terraform's own
+	"SizeGiB":   "size_gib",
+	"RootGiB":   "root_gib",
+	"Lifecycle": "lifecycle_policy", // so is lifecycle
+	"VPC":       "vpc_id",
+	"Env":       "env",
 }
 
 // Join is the path of an attribute in another: containers.health_check.interval. Entries of lists

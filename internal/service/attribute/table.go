@@ -11,7 +11,7 @@ var table = map[string]Info{
 	"kind":        {Description: "service (replicas), daemon (one on each instance), worker (replicas without a route) or job (runs to its end).", Default: "service", Replace: true, OneOf: []string{"service", "daemon", "worker", "job"}},
 	"cluster":     {Description: "Name of the ECS cluster.", Required: true, Replace: true},
 
-	"launch_type":  {Description: "EC2, FARGATE or EXTERNAL. Leave it out when capacity_provider_strategy is set.", OneOf: []string{"EC2", "FARGATE", "EXTERNAL"}},
+	"launch_type":  {Provided: true, Description: "EC2, FARGATE or EXTERNAL. Leave it out when capacity_provider_strategy is set.", OneOf: []string{"EC2", "FARGATE", "EXTERNAL"}},
 	"architecture": {Description: "Processor the image is for.", Default: "X86_64", OneOf: []string{"X86_64", "ARM64"}},
 	"network_mode": {Description: "bridge (dynamic host ports), awsvpc (an address a task) or host.", Default: "bridge", OneOf: []string{"bridge", "awsvpc", "host"}},
 
@@ -22,8 +22,8 @@ var table = map[string]Info{
 
 	"cpu":              {Description: "CPU units of the task (1024 are one vCPU). 0: what the containers have together.", Default: 0},
 	"memory":           {Description: "Memory of the task in MiB. 0: what the containers have together.", Default: 0},
-	"subnets":          {Description: "Subnets of awsvpc tasks. Default: the cluster's."},
-	"security_groups":  {Description: "Security groups of awsvpc tasks. Default: the cluster's."},
+	"subnets":          {Provided: true, Description: "Subnets of awsvpc tasks. Default: the cluster's."},
+	"security_groups":  {Provided: true, Description: "Security groups of awsvpc tasks. Default: the cluster's."},
 	"assign_public_ip": {Description: "Whether Fargate tasks get a public address.", Default: false},
 	"desired_count":    {Description: "Number of tasks. With scaling it holds at creation only: Application Auto Scaling owns it afterwards.", Default: 1},
 
@@ -47,7 +47,7 @@ var table = map[string]Info{
 
 	"containers":                           {Description: "The containers of a task. The first is the main one; its image is the resource's.", Required: true},
 	"containers.name":                      {Description: "Name of the container.", Required: true},
-	"containers.image":                     {Description: "Image of a sidecar. The main container leaves it out."},
+	"containers.image":                     {Provided: true, Description: "Image of a sidecar. The main container leaves it out."},
 	"containers.essential":                 {Description: "Whether the task ends with the container.", Default: true},
 	"containers.command":                   {Description: "Default: the image's."},
 	"containers.entry_point":               {Description: "Default: the image's."},
@@ -58,7 +58,7 @@ var table = map[string]Info{
 	"containers.ports.container":           {Description: "Port in the container.", Required: true},
 	"containers.ports.host":                {Description: "Port on the instance. 0: a free one, in bridge mode.", Default: 0},
 	"containers.ports.protocol":            {Description: "tcp or udp.", Default: "tcp", OneOf: []string{"tcp", "udp"}},
-	"containers.ports.name":                {Description: "Name of the port, for Service Connect."},
+	"containers.ports.name":                {Provided: true, Description: "Name of the port, for Service Connect."},
 	"containers.env":                       {Description: "Environment variables. No secrets: they would be in the state."},
 	"containers.env_files":                 {Description: "ARNs of .env objects in S3."},
 	"containers.secrets":                   {Description: "Variable → where the secret is: an ARN, ssm:NAME or secretsmanager:NAME. The value itself is never read by Terraform."},
@@ -99,7 +99,7 @@ var table = map[string]Info{
 	"placement":                        {Description: "Where tasks go on container instances."},
 	"placement.strategies":             {Description: "In order; what comes first weighs most."},
 	"placement.strategies.type":        {Description: "spread, binpack or random.", Required: true, OneOf: []string{"spread", "binpack", "random"}},
-	"placement.strategies.field":       {Description: "instanceId or attribute:… for spread; cpu or memory for binpack."},
+	"placement.strategies.field":       {Provided: true, Description: "instanceId or attribute:… for spread; cpu or memory for binpack."},
 	"placement.constraints":            {Description: "All must hold."},
 	"placement.constraints.type":       {Description: "distinctInstance or memberOf.", Required: true, OneOf: []string{"distinctInstance", "memberOf"}},
 	"placement.constraints.expression": {Description: "Of memberOf: cluster query language."},
@@ -128,15 +128,15 @@ var table = map[string]Info{
 	"discovery":           {Description: "Where other services find the tasks."},
 	"discovery.kind":      {Description: "cloudmap, connect or consul.", Required: true, OneOf: []string{"cloudmap", "connect", "consul"}},
 	"discovery.namespace": {Description: "Cloud Map namespace."},
-	"discovery.name":      {Description: "Name in the namespace."},
-	"discovery.record":    {Description: "A or SRV.", OneOf: []string{"A", "SRV"}},
+	"discovery.name":      {Provided: true, Description: "Name in the namespace."},
+	"discovery.record":    {Provided: true, Description: "A or SRV.", OneOf: []string{"A", "SRV"}},
 	"discovery.ttl":       {Description: "Seconds a DNS answer holds.", Default: 10 * time.Second},
 
 	"logs":           {Description: "Where the containers' output goes."},
 	"logs.driver":    {Description: "awslogs, awsfirelens or a Docker log driver.", Default: "awslogs"},
-	"logs.group":     {Description: "CloudWatch log group. Default: one of the service's own."},
+	"logs.group":     {Provided: true, Description: "CloudWatch log group. Default: one of the service's own."},
 	"logs.retention": {Description: "Days the lines are kept. 0: as the group has it.", Default: 30},
-	"logs.options":   {Description: "Options of the driver."},
+	"logs.options":   {Provided: true, Description: "Options of the driver."},
 
 	"deployment":                    {Description: "How a new version replaces the old one."},
 	"deployment.strategy":           {Description: "ROLLING, BLUE_GREEN, LINEAR or CANARY.", Default: "ROLLING", OneOf: []string{"ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"}},
@@ -171,7 +171,7 @@ var table = map[string]Info{
 	"alarms.notify":    {Description: "ARNs of SNS topics."},
 
 	"task_role":                      {Description: "What the containers may do in AWS."},
-	"task_role.arn":                  {Description: "An existing role. Default: one of the service's own."},
+	"task_role.arn":                  {Provided: true, Description: "An existing role. Default: one of the service's own."},
 	"task_role.statements":           {Description: "Statements of the policy of the service's own role."},
 	"task_role.statements.effect":    {Description: "Allow or Deny.", Default: "Allow", OneOf: []string{"Allow", "Deny"}},
 	"task_role.statements.actions":   {Description: "Such as s3:GetObject.", Required: true},

@@ -1,0 +1,73 @@
+package provider
+
+import (
+	"reflect"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/clusterinfra"
+	"github.com/slipway-ecs/slipway/internal/service/attribute"
+)
+
+var (
+	clusterType    = reflect.TypeFor[clusterinfra.Spec]()
+	repositoryType = reflect.TypeFor[clusterinfra.Repository]()
+)
+
+var clusterTable = table(func(path string) attribute.Info { return clusterAttributes[path] })
+
+var clusterAttributes = map[string]attribute.Info{
+	"name":               {Description: "Name of the ECS cluster, and of everything made for it.", Required: true, Replace: true},
+	"vpc_id":             {Description: "The VPC. Default: the region's default VPC.", Provided: true, Replace: true},
+	"subnets":            {Description: "Subnets of the instances. Default: one in each zone of the VPC, at most `zones`.", Provided: true},
+	"balancer_subnets":   {Description: "Subnets of the load balancer. Default: those of the instances.", Provided: true},
+	"zones":              {Description: "How many zones are used when `subnets` is left out.", Default: 3},
+	"container_insights": {Description: "Container Insights: enabled, enhanced or disabled.", Default: "disabled", OneOf: []string{"enabled", "enhanced", "disabled"}},
+	"log_group":          {Description: "Log group of the cluster. Default: /slipway/NAME.", Provided: true},
+	"log_retention":      {Description: "Days the lines are kept.", Default: 30},
+	"tags":               {Description: "Tags of everything made here."},
+
+	"instances":                   {Description: "The group of container instances. Without it the cluster is for Fargate only."},
+	"instances.type":              {Description: "Instance type, such as m7g.large.", Required: true},
+	"instances.architecture":      {Description: "x86_64 or arm64. Default: that of the type.", Provided: true, OneOf: []string{"x86_64", "arm64"}},
+	"instances.min":               {Description: "Least number of instances.", Default: 0},
+	"instances.max":               {Description: "Greatest number of instances.", Required: true},
+	"instances.desired":           {Description: "Number of instances at creation. Default: `min`. Afterwards whoever scales the group decides.", Provided: true},
+	"instances.ami":               {Description: "Default: the newest ECS-optimized Amazon Linux 2023.", Provided: true},
+	"instances.root_gib":          {Description: "Size of the root disk in GiB.", Default: 30},
+	"instances.key_name":          {Description: "SSH key pair. Default: none, sessions go through Systems Manager.", Provided: true},
+	"instances.user_data":         {Description: "Shell lines run after the agent is set up.", Provided: true},
+	"instances.ingress_ports":     {Description: "TCP ports of the instances that the balancer reaches.", Default: "32768-65535"},
+	"instances.capacity_provider": {Description: "Whether ECS's managed scaling grows and shrinks the group.", Default: false},
+	"instances.target_capacity":   {Description: "Percent of the group that managed scaling keeps in use, 1–100.", Default: 100},
+	"instances.profile":           {Description: "An existing instance profile.", Provided: true},
+	"instances.security_groups":   {Description: "Existing security groups of the instances.", Provided: true},
+
+	"balancer":                       {Description: "An Application Load Balancer with named listeners, which routes refer to."},
+	"balancer.arn":                   {Description: "An existing load balancer: only listeners are made on it.", Provided: true},
+	"balancer.internal":              {Description: "Whether it has private addresses only.", Default: false},
+	"balancer.listeners":             {Description: "The listeners, by name.", Required: true},
+	"balancer.listeners.port":        {Description: "Port of the listener.", Required: true},
+	"balancer.listeners.protocol":    {Description: "HTTP or HTTPS.", Default: "HTTP", OneOf: []string{"HTTP", "HTTPS"}},
+	"balancer.listeners.certificate": {Description: "ARN of the certificate, for HTTPS."},
+	"balancer.listeners.policy":      {Description: "TLS policy.", Provided: true},
+	"balancer.listeners.arn":         {Description: "An existing listener.", Provided: true},
+	"balancer.security_groups":       {Description: "Existing security groups. Default: one that lets the listeners' ports in.", Provided: true},
+	"balancer.ingress":               {Description: "CIDR blocks that may reach the listeners. Default: every address.", Provided: true},
+	"balancer.idle_timeout":          {Description: "Seconds an idle connection is kept.", Default: time.Minute},
+}
+
+var repositoryTable = table(func(path string) attribute.Info { return repositoryAttributes[path] })
+
+var repositoryAttributes = map[string]attribute.Info{
+	"name":             {Description: "Name of the repository.", Required: true, Replace: true},
+	"immutable":        {Description: "Whether tags cannot be moved, but those that `mutable` matches.", Default: false},
+	"mutable":          {Description: "Tag patterns (`*` only) that stay movable in an immutable repository, at most 5."},
+	"scan_on_push":     {Description: "Whether images are scanned when pushed.", Default: true},
+	"encryption":       {Description: "AES256 or KMS.", Default: "AES256", Replace: true, OneOf: []string{"AES256", "KMS"}},
+	"kms_key":          {Description: "The KMS key.", Provided: true, Replace: true},
+	"lifecycle_policy": {Description: "Text of the lifecycle policy."},
+	"pull_accounts":    {Description: "Accounts that may pull: 12 digits each. Their own policies must allow it, too."},
+	"pull_roles":       {Description: "ARNs of roles that may pull."},
+	"push_roles":       {Description: "ARNs of roles that may push."},
+	"tags":             {Description: "Tags of the repository."},
+}
