@@ -22,7 +22,7 @@ func runImages(t *testing.T, stdin string, args ...string) (code int, out string
 	return exitCode(err), buf.String(), err
 }
 
-func write(t *testing.T, name, text string) string {
+func policyFile(t *testing.T, name, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -36,7 +36,7 @@ const previewImages = `{"imageDetails":[
  {"imageDigest":"sha256:b","imageTags":["v2"],"imagePushedAt":1769000000}]}`
 
 func TestImagesPreview(t *testing.T) {
-	policy := write(t, "policy.json", `{"rules":[{"rulePriority":7,"description":"newest","selection":{"tagStatus":"tagged","tagPrefixList":["v"],"countType":"imageCountMoreThan","countNumber":1},"action":{"type":"expire"}}]}`)
+	policy := policyFile(t, "policy.json", `{"rules":[{"rulePriority":7,"description":"newest","selection":{"tagStatus":"tagged","tagPrefixList":["v"],"countType":"imageCountMoreThan","countNumber":1},"action":{"type":"expire"}}]}`)
 	code, out, err := runImages(t, previewImages, "preview", "--policy", policy, "--images", "-", "--now", "2026-01-31T00:00:00Z", "--json")
 	if code != 0 {
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestImagesPreview(t *testing.T) {
 }
 
 func TestImagesPreviewOfAnInvalidPolicyListsEveryViolation(t *testing.T) {
-	policy := write(t, "policy.json", `{"rules":[{"rulePriority":3,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countUnit":"days","countNumber":0},"action":{"type":"expire"}}]}`)
+	policy := policyFile(t, "policy.json", `{"rules":[{"rulePriority":3,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countUnit":"days","countNumber":0},"action":{"type":"expire"}}]}`)
 	code, out, err := runImages(t, previewImages, "preview", "--policy", policy, "--images", "-", "--json")
 	if code != ExitBadInput || strings.Count(err.Error(), "rule 1 (rulePriority 3): ") != 2 {
 		t.Errorf("%d, %v", code, err)
@@ -78,11 +78,11 @@ func TestImagesPreviewOfAnInvalidPolicyListsEveryViolation(t *testing.T) {
 }
 
 func TestImagesLint(t *testing.T) {
-	policy := write(t, "policy.json", `{"rules":[{"rulePriority":1,"description":"the talk's","selection":{"tagStatus":"tagged","tagPrefixList":["prod","v","latest"],"countType":"imageCountMoreThan","countNumber":100},"action":{"type":"expire"}}]}`)
+	policy := policyFile(t, "policy.json", `{"rules":[{"rulePriority":1,"description":"the talk's","selection":{"tagStatus":"tagged","tagPrefixList":["prod","v","latest"],"countType":"imageCountMoreThan","countNumber":100},"action":{"type":"expire"}}]}`)
 	if code, out, _ := runImages(t, "", "lint", "--policy", policy); code != ExitFailed || !strings.Contains(out, "rule 1: selects only images that match all of") {
 		t.Errorf("%d, %s", code, out)
 	}
-	good := write(t, "good.json", `{"rules":[{"rulePriority":1,"description":"prod","selection":{"tagStatus":"tagged","tagPrefixList":["prod_"],"countType":"imageCountMoreThan","countNumber":100},"action":{"type":"expire"}}]}`)
+	good := policyFile(t, "good.json", `{"rules":[{"rulePriority":1,"description":"prod","selection":{"tagStatus":"tagged","tagPrefixList":["prod_"],"countType":"imageCountMoreThan","countNumber":100},"action":{"type":"expire"}}]}`)
 	if code, out, err := runImages(t, "", "lint", "--policy", good, "--json"); code != 0 || !strings.Contains(out, `"findings": []`) {
 		t.Errorf("%d, %s, %v", code, out, err)
 	}

@@ -263,10 +263,11 @@ const grace = time.Hour
 // was deleted.
 func (s *Store) Clean() error {
 	var abandoned []string
+	var events []Event
 	err := s.db.Update(func(tx *state.Tx) error {
 		old := s.now().Add(-grace)
 		for _, im := range s.orphans(tx) {
-			s.deleteImage(tx, im)
+			events = append(events, deletions(im.Repository, s.deleteImage(tx, im))...)
 		}
 		var unused []string
 		for k, l := range s.t.layers.All(tx) {
@@ -287,6 +288,7 @@ func (s *Store) Clean() error {
 	if err != nil {
 		return fmt.Errorf("cleaning the registry: %w", err)
 	}
+	s.emit(events...)
 	for _, id := range abandoned {
 		s.CancelUpload(id)
 	}

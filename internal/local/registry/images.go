@@ -147,6 +147,7 @@ func (s *Store) PutImage(p Push) (*Image, error) {
 	if p.Digest != "" && p.Digest != im.Digest {
 		return nil, errorf(CodeDigestMismatch, "The digest '%s' does not match the manifest's digest '%s'", p.Digest, im.Digest)
 	}
+	changed := false
 	err = s.db.Update(func(tx *state.Tx) error {
 		repo, err := s.repository(tx, p.Repository)
 		if err != nil {
@@ -154,6 +155,7 @@ func (s *Store) PutImage(p Push) (*Image, error) {
 		}
 		key := ImageKey(p.Repository, im.Digest)
 		old, known := s.t.images.Get(tx, key)
+		changed = !known
 		if known {
 			im = old
 		} else if err := s.putNew(tx, im); err != nil {
@@ -165,8 +167,13 @@ func (s *Store) PutImage(p Push) (*Image, error) {
 			}
 			return nil
 		}
-		return s.putTag(tx, repo, p, im.Digest)
+		moved, err := s.putTag(tx, repo, p, im.Digest)
+		changed = changed || moved
+		return err
 	})
+	if err == nil && changed {
+		s.emit(pushed(im, p.Tag))
+	}
 	return im, err
 }
 
@@ -215,21 +222,22 @@ func (s *Store) count(tx *state.Tx, repository string) int {
 	return n
 }
 
-func (s *Store) putTag(tx *state.Tx, repo *Repository, p Push, digest string) error {
+// putTag points the tag at the digest; false if it did so before.
+func (s *Store) putTag(tx *state.Tx, repo *Repository, p Push, digest string) (bool, error) {
 	key := TagKey(p.Repository, p.Tag)
 	old, ok := s.t.tags.Get(tx, key)
 	switch {
 	case ok && old.Digest == digest && p.Again && !repo.immutableTag(p.Tag):
-		return nil
+		return false, nil
 	case ok && old.Digest == digest && !p.Again:
-		return errorf(CodeImageExists, "Image with digest '%s' and tag '%s' already exists in the repository with name '%s' in registry with id '%s'", digest, p.Tag, p.Repository, s.cfg.Account)
+		return false, errorf(CodeImageExists, "Image with digest '%s' and tag '%s' already exists in the repository with name '%s' in registry with id '%s'", digest, p.Tag, p.Repository, s.cfg.Account)
 	case ok && repo.immutableTag(p.Tag):
-		return errorf(CodeTagExists, "The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the tag is immutable.", p.Tag, p.Repository)
+		return false, errorf(CodeTagExists, "The image tag '%s' already exists in the '%s' repository and cannot be overwritten because the tag is immutable.", p.Tag, p.Repository)
 	case s.t.tagsByImage.Count(tx, ImageKey(p.Repository, digest)) >= maxTagsOfImage:
-		return errorf(CodeLimitExceeded, "The image with digest '%s' has its maximum of %d tags", digest, maxTagsOfImage)
+		return false, errorf(CodeLimitExceeded, "The image with digest '%s' has its maximum of %d tags", digest, maxTagsOfImage)
 	}
 	s.t.tags.Put(tx, key, &Tag{p.Repository, p.Tag, digest})
-	return nil
+	return true, nil
 }
 
 // ImageID names an image: by digest, by tag, or by both, which must then agree.
@@ -378,6 +386,9 @@ func (s *Store) DeleteImages(repository string, ids []ImageID) (deleted []ImageI
 		}
 		return nil
 	})
+	if err == nil {
+		s.emit(deletions(repository, deleted)...)
+	}
 	return deleted, failures, err
 }
 
@@ -416,6 +427,7 @@ func values[T any](rows func(yield func(string, *T) bool)) func(yield func(*T) b
 // SetStorageClass archives an image or restores it.
 func (s *Store) SetStorageClass(repository string, id ImageID, archive bool) (*Image, error) {
 	var out *Image
+	changed := false
 	err := s.db.Update(func(tx *state.Tx) error {
 		if _, err := s.repository(tx, repository); err != nil {
 			return err
@@ -426,8 +438,12 @@ func (s *Store) SetStorageClass(repository string, id ImageID, archive bool) (*I
 				id.Digest, id.Tag, repository, s.cfg.Account)
 		}
 		out = s.setArchived(tx, im, archive)
+		changed = out != im
 		return nil
 	})
+	if err == nil && changed {
+		s.emit(moved(out))
+	}
 	return out, err
 }
 

@@ -40,6 +40,7 @@ func previewed(marked []lifecycle.Marked) []PreviewedImage {
 // ApplyLifecycle does what the repository's lifecycle policy says. It returns how many images it
 // deleted and archived, those that follow their subject included.
 func (s *Store) ApplyLifecycle(repository string) (deleted, archived int, err error) {
+	var events []Event
 	err = s.db.Update(func(tx *state.Tx) error {
 		r, err := s.repository(tx, repository)
 		if err != nil || r.Lifecycle == "" {
@@ -49,48 +50,37 @@ func (s *Store) ApplyLifecycle(repository string) (deleted, archived int, err er
 		if len(violations) > 0 {
 			return nil // from a time when it was valid: ECR stops applying such policies
 		}
+		act := func(im *lifecycle.Image, action lifecycle.ActionType) {
+			rec, ok := s.t.images.Get(tx, ImageKey(repository, im.Digest))
+			switch {
+			case !ok:
+			case action == lifecycle.Transition:
+				archived++
+				events = append(events, moved(s.setArchived(tx, rec, true)))
+			default:
+				deleted++
+				events = append(events, deletions(repository, s.deleteImage(tx, rec))...)
+			}
+		}
 		res := lifecycle.Evaluate(policy, lifecycleImages(s.images(tx, repository)), s.now())
 		for _, m := range res.Expired {
-			if s.remove(tx, repository, m.Image.Digest) {
-				deleted++
-			}
+			act(m.Image, lifecycle.Expire)
 		}
 		for _, m := range res.Transitioned {
-			if s.archive(tx, repository, m.Image.Digest) {
-				archived++
-			}
+			act(m.Image, lifecycle.Transition)
 		}
 		for _, c := range res.Cascaded {
-			if c.Action == lifecycle.Transition {
-				if s.archive(tx, repository, c.Image.Digest) {
-					archived++
-				}
-			} else if s.remove(tx, repository, c.Image.Digest) {
-				deleted++
-			}
+			act(c.Image, c.Action)
 		}
 		evaluated := *r
 		evaluated.EvaluatedAt = s.now()
 		s.t.repositories.Put(tx, repository, &evaluated)
 		return nil
 	})
+	if err == nil {
+		s.emit(events...)
+	}
 	return deleted, archived, err
-}
-
-func (s *Store) remove(tx *state.Tx, repository, digest string) bool {
-	im, ok := s.t.images.Get(tx, ImageKey(repository, digest))
-	if ok {
-		s.deleteImage(tx, im)
-	}
-	return ok
-}
-
-func (s *Store) archive(tx *state.Tx, repository, digest string) bool {
-	im, ok := s.t.images.Get(tx, ImageKey(repository, digest))
-	if ok {
-		s.setArchived(tx, im, true)
-	}
-	return ok
 }
 
 func lifecycleImages(images []Tagged) []lifecycle.Image {

@@ -22,6 +22,9 @@ type Config struct {
 	Clock   clock.Clock
 	Account string // registry id, 12 digits
 	Region  string
+	// Events is told of every image that was pushed, deleted or moved between storage classes. Nil:
+	// nobody is.
+	Events func(Event)
 }
 
 // Store holds repositories, images and layers. It is safe for concurrent use.
