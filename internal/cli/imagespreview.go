@@ -25,7 +25,7 @@ func newImagesCommand() *cobra.Command {
 }
 
 func newImagesPreviewCommand() *cobra.Command {
-	var policyFile, imagesFile, nowText string
+	var policyFile, imagesFile, usesFile, nowText string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "preview --policy policy.json --images images.json",
@@ -56,16 +56,26 @@ func newImagesPreviewCommand() *cobra.Command {
 			if err != nil {
 				return exitWith(ExitBadInput, fmt.Errorf("%s: %w", imagesFile, err))
 			}
+			uses, err := readUses(cmd.InOrStdin(), usesFile)
+			if err != nil {
+				return err
+			}
 			result := lifecycle.Evaluate(policy, images, now)
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), result.Preview())
+				err = writeJSON(cmd.OutOrStdout(), result.Preview())
+			} else {
+				err = printPreview(cmd.OutOrStdout(), result)
 			}
-			return printPreview(cmd.OutOrStdout(), result)
+			if err != nil {
+				return err
+			}
+			return refuseInUse(lifecycle.InUse(result, policy, images, uses))
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&policyFile, "policy", "", "lifecycle policy (JSON, or what get-lifecycle-policy prints)")
 	f.StringVar(&imagesFile, "images", "", "images, as 'aws ecr describe-images' prints them")
+	f.StringVar(&usesFile, "in-use", "", `images that are needed, [{"image":"digest, tag or reference","by":"who"}]: fail if one would go`)
 	f.StringVar(&nowText, "now", "", "the time to evaluate at, RFC 3339 (default: the present)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -139,6 +149,39 @@ func writeViolations(w io.Writer, violations []lifecycle.Violation) error {
 		out[i] = violation{v.Rule, v.Priority, v.Field, v.Message}
 	}
 	return writeJSON(w, map[string]any{"violations": out})
+}
+
+// readUses reads who needs which images; no file is nobody.
+func readUses(stdin io.Reader, file string) ([]lifecycle.Use, error) {
+	if file == "" {
+		return nil, nil
+	}
+	data, err := readInput(stdin, file)
+	if err != nil {
+		return nil, err
+	}
+	var uses []lifecycle.Use
+	if err := json.Unmarshal(data, &uses); err != nil {
+		return nil, exitWith(ExitBadInput, fmt.Errorf("%s: %w", file, err))
+	}
+	return uses, nil
+}
+
+// refuseInUse is the error of a policy under which needed images would go.
+func refuseInUse(list []lifecycle.Endangered) error {
+	if len(list) == 0 {
+		return nil
+	}
+	lines := []string{"images in use would go:"}
+	for _, e := range list {
+		what := "expired"
+		if e.Action == lifecycle.Transition {
+			what = "archived"
+		}
+		lines = append(lines, fmt.Sprintf("  %s (%s) would be %s by rule %d; used by %s",
+			shortDigest(e.Image.Digest), strings.Join(e.Image.Tags, ", "), what, e.RulePriority, strings.Join(e.By, ", ")))
+	}
+	return exitWith(ExitRefused, errors.New(strings.Join(lines, "\n")))
 }
 
 // readInput reads a file, or standard input for "-".

@@ -53,6 +53,11 @@ func TestImagesPreview(t *testing.T) {
 	if code, out, err := runImages(t, previewImages, "preview", "--policy", policy, "--images", "-"); code != 0 || !strings.Contains(out, "1 expire") {
 		t.Error(code, out, err)
 	}
+	uses := policyFile(t, "uses.json", `[{"image":"127.0.0.1:4566/app@sha256:a","by":"service prod/app"},{"image":"v2","by":"service qa/app"}]`)
+	if code, _, err := runImages(t, previewImages, "preview", "--policy", policy, "--images", "-", "--in-use", uses); code != ExitRefused ||
+		!strings.Contains(err.Error(), "sha256:a (v1) would be expired by rule 7; used by service prod/app") || strings.Contains(err.Error(), "qa/app") {
+		t.Errorf("%d, %v", code, err)
+	}
 	for _, args := range [][]string{{"preview"}, {"preview", "--policy", policy}, {"preview", "--policy", "/none", "--images", "-"}, {"preview", "--policy", policy, "--images", "-", "--now", "today"}} {
 		if code, _, err := runImages(t, previewImages, args...); code != ExitBadInput {
 			t.Errorf("%v: %d, %v", args, code, err)

@@ -108,7 +108,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		repo = m[1]
 	}
 	pushing := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
-	if repo != "" && pushing {
+	if repo != "" && pushing && account == s.store.cfg.Account {
 		if err := s.store.CreateForPush(repo); err != nil {
 			_ = ociregistry.WriteError(w, ociError(err))
 			return
