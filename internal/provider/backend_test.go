@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/slipway-ecs/slipway/internal/awscloud"
@@ -58,6 +59,10 @@ func (m memoryServices) Apply(_ context.Context, t deploy.Target, report func(de
 	report(deploy.Event{Kind: deploy.EventStep, Message: "applying"})
 	if err := m.fail; err != nil {
 		m.fail = nil
+		if m.failOutcome {
+			m.services[t.Ref()] = &deployed{target: t}
+			return deploy.Outcome{ServiceARN: "arn:service/" + t.Ref().Service, Service: t.Ref().Service}, err
+		}
 		return deploy.Outcome{}, err
 	}
 	d, ok := m.services[t.Ref()]
@@ -89,15 +94,43 @@ func (m memoryServices) Read(_ context.Context, ref deploy.Ref) (deploy.Observed
 	if out.TargetGroup != "" {
 		o.TargetGroup = &deploy.TargetGroup{ARN: out.TargetGroup}
 	}
-	// What AWS does not keep.
-	o.Spec.Team, o.Spec.Deployment.Timeout, o.Spec.Deployment.Smoke = "", 0, nil
+	o.Service.Tags = maps.Clone(d.target.Spec.Tags)
+	if o.Service.Tags == nil {
+		o.Service.Tags = map[string]string{}
+	}
+	o.Service.Tags["service"], o.Service.Tags["environment"] = d.target.Spec.Name, d.target.Spec.Environment
+	// The engine writes the Spec back from AWS: without what AWS does not keep, and with what it
+	// chooses or says in other words.
+	o.Spec.Team, o.Spec.Alarms, o.Spec.Discovery, o.Spec.Schedule = "", nil, nil, ""
+	o.Spec.Deployment.Timeout, o.Spec.Deployment.Smoke, o.Spec.Deployment.Before, o.Spec.Deployment.After = 0, nil, nil, nil
+	o.Spec.Tags = maps.Clone(o.Spec.Tags)
+	for _, k := range []string{"service", "team", "environment"} {
+		delete(o.Spec.Tags, k)
+	}
+	o.Spec.Containers = slices.Clone(o.Spec.Containers)
+	o.Spec.Containers[0].Image = o.Image
+	switch o.Spec.Kind {
+	case service.KindWorker:
+		o.Spec.Kind = service.KindService
+	case service.KindDaemon:
+		o.Spec.Count = 17
+	case service.KindJob:
+		return deploy.Observed{}, deploy.ErrNotFound
+	}
+	if s := o.Spec.Scaling; s != nil {
+		c := *s
+		c.Targets = slices.Clone(c.Targets)
+		slices.Reverse(c.Targets)
+		o.Spec.Scaling = &c
+	}
 	if o.Spec.Route != nil {
 		r := *o.Spec.Route
-		r.Listener = ""
+		r.Listener = "arn:listener"
 		o.Spec.Route = &r
+		o.Listener = &deploy.Listener{DNSName: "127.66.0.1", Port: 8080, Protocol: "HTTP"}
 	}
-	// What AWS chooses where nothing is said.
-	if o.Spec.LaunchType == "" {
+	o.Last = &deploy.Deployment{Status: "SUCCESSFUL", Target: out.Revision}
+	if o.Spec.LaunchType == "" && len(o.Spec.CapacityProvider) == 0 {
 		o.Spec.LaunchType = "EC2"
 	}
 	return o, nil

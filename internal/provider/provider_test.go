@@ -172,7 +172,7 @@ func TestServiceLifecycle(t *testing.T) {
 			},
 			{ // import finds all that AWS keeps
 				ResourceName: "slipway_service.web", ImportState: true, ImportStateId: "demo/web/qa", ImportStateVerify: true,
-				ImportStateVerifyIgnore: []string{"release", "deployment.timeout", "route.listener", "containers.0.env.EMPTY", "url", "revision"},
+				ImportStateVerifyIgnore: []string{"release", "deployment.timeout", "route.listener"},
 			},
 			{ResourceName: "slipway_service.web", ImportState: true, ImportStateId: "web-qa", ExpectError: regexp.MustCompile(`CLUSTER/SERVICE/ENVIRONMENT`)},
 			{ // a service that somebody deleted is made again
@@ -252,6 +252,23 @@ func TestFailedDeploymentFailsTheApply(t *testing.T) {
 	})
 }
 
+// What failed while being created is in the state, so that destroy takes it away.
+func TestFailedCreationCanBeDestroyed(t *testing.T) {
+	needTerraform(t)
+	m := newMemory()
+	m.fail, m.failOutcome = &deploy.Failure{Status: "TIMED_OUT", StillGoing: true}, true
+	acctest.UnitTest(t, acctest.TestCase{
+		ProtoV6ProviderFactories: factories(m),
+		CheckDestroy: func(*terraform.State) error {
+			if len(m.services) > 0 {
+				return fmt.Errorf("left: %v", m.services)
+			}
+			return nil
+		},
+		Steps: []acctest.TestStep{{Config: web(digest(1), ""), ExpectError: regexp.MustCompile(`still going on`)}},
+	})
+}
+
 func TestBadConfigurations(t *testing.T) {
 	needTerraform(t)
 	for _, tc := range []struct{ name, config, want string }{
@@ -302,6 +319,7 @@ resource "slipway_cluster" "c" {
 					Steps: []acctest.TestStep{{
 						Config: config,
 						Check: func(*terraform.State) error {
+							spec.Containers = withSecretARNs(spec.Containers, m.applies[0].Infra)
 							if d := service.Diff(spec, m.applies[0].Spec); len(d) > 0 {
 								return fmt.Errorf("the engine was asked for something else: %v", d)
 							}

@@ -131,11 +131,9 @@ func (r *serviceResource) Create(ctx context.Context, req resource.CreateRequest
 	outcome, err := r.backend.Services.Apply(ctx, target, progress(ctx, func(e deploy.Event) string { return e.Message }))
 	if err != nil {
 		summary, detail := failure(err)
-		var f *deploy.Failure
-		if errors.As(err, &f) && f.Outcome.ServiceARN != "" {
-			// The service is there, if not as wanted: without it in the state, nothing would ever delete
-			// it. Terraform marks it as tainted, as it does with whatever failed while being created.
-			outcome = f.Outcome
+		if outcome.Service != "" {
+			// Parts of it are there: without them in the state, nothing would ever delete
+			// them. Terraform marks it as tainted, as it does with whatever failed while being created.
 			resp.State.Raw = stateOf(req.Plan.Raw.Type(), fields, target, outcome)
 		}
 		resp.Diagnostics.AddError(summary, detail)
@@ -173,6 +171,9 @@ func (r *serviceResource) Read(ctx context.Context, req resource.ReadRequest, re
 	if err := specTable.decode(req.State.Raw, reflect.ValueOf(&spec).Elem(), ""); err != nil {
 		resp.Diagnostics.AddError("The state cannot be read", err.Error())
 		return
+	}
+	if spec.Kind == service.KindJob {
+		return // a job has no ECS service: nothing runs between its runs that could differ
 	}
 	observed, err := r.backend.Services.Read(ctx, deploy.Target{Spec: spec}.Ref())
 	switch {
@@ -241,6 +242,7 @@ func (r *serviceResource) target(ctx context.Context, plan tftypes.Value) (deplo
 	infra, err := r.infra(ctx, t.Spec, text(fields["vpc_id"]))
 	infra.ExecutionRole = text(fields["execution_role_arn"])
 	t.Infra = infra
+	t.Spec.Containers = withSecretARNs(t.Spec.Containers, infra)
 	return t, fields, err
 }
 

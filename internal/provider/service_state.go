@@ -47,7 +47,7 @@ func observedState(prior tfsdk.State, before service.Spec, o deploy.Observed) (t
 	if err := prior.Raw.As(&fields); err != nil {
 		return tftypes.Value{}, err
 	}
-	spec := keep(o.Spec, before)
+	spec := keep(o, before)
 	object, ok := prior.Raw.Type().(tftypes.Object)
 	if !ok {
 		return tftypes.Value{}, fmt.Errorf("the state is a %s", prior.Raw.Type())
@@ -77,29 +77,121 @@ func observedState(prior tfsdk.State, before service.Spec, o deploy.Observed) (t
 	if o.LogGroup != nil {
 		put("log_group", o.LogGroup.Name)
 	}
+	if o.Listener != nil {
+		put("url", o.Listener.URL())
+	}
+	if o.Last != nil && o.Last.Status == "SUCCESSFUL" {
+		put("revision", o.Last.Target)
+	}
 	return tftypes.NewValue(object, fields), nil
 }
 
-// keep takes from before what AWS does not know, and what others own: the desired count under
-// scaling, and the names that make up the resource's identity.
-func keep(seen, before service.Spec) service.Spec {
+// keep takes from before what AWS does not know or says otherwise, and what others own.
+func keep(o deploy.Observed, before service.Spec) service.Spec {
+	seen := o.Spec
 	seen.Name, seen.Environment, seen.Cluster = before.Name, before.Environment, before.Cluster
-	seen.Team = before.Team
-	if before.Scaling != nil && seen.Scaling != nil {
-		seen.Count = before.Count
+	if seen.Kind == service.KindService && before.Kind == service.KindWorker {
+		seen.Kind = before.Kind // ECS knows replicas and daemons only
+	}
+	if before.Kind == service.KindDaemon || before.Scaling != nil && seen.Scaling != nil {
+		seen.Count = before.Count // the instances, or Application Auto Scaling, decide
+	}
+	if seen.Team == "" {
+		seen.Team = before.Team
+	}
+	seen.Containers = keepContainers(seen.Containers, before.Containers)
+	if seen.Scaling != nil && before.Scaling != nil {
+		scaling := *seen.Scaling
+		scaling.Targets = inOrderOf(scaling.Targets, before.Scaling.Targets, func(t service.ScalingTarget) string { return t.Metric + t.Queue })
+		scaling.Schedules = inOrderOf(scaling.Schedules, before.Scaling.Schedules, func(s service.ScalingSchedule) string { return s.Name })
+		seen.Scaling = &scaling
+	}
+	if seen.Route != nil && before.Route != nil {
+		route := *seen.Route
+		route.Listener = before.Route.Listener // its name; the rule knows the ARN
+		if asked := before.Route; len(asked.Hosts)+len(asked.Paths)+len(asked.Headers)+len(asked.Methods) == 0 && slices.Equal(route.Paths, []string{"/*"}) {
+			route.Paths = nil
+		}
+		seen.Route = &route
 	}
 	seen.Deployment.Timeout = before.Deployment.Timeout
 	seen.Deployment.Before, seen.Deployment.After = before.Deployment.Before, before.Deployment.After
 	seen.Deployment.Smoke = before.Deployment.Smoke
-	if seen.Route != nil && before.Route != nil {
-		route := *seen.Route
-		route.Listener = before.Route.Listener
-		seen.Route = &route
+	seen.Discovery, seen.Alarms, seen.Schedule = before.Discovery, before.Alarms, before.Schedule
+
+	tags := maps.Clone(seen.Tags)
+	for _, k := range []string{"service", "team", "environment"} { // every service has them; drift only if asked for
+		if _, asked := before.Tags[k]; asked && o.Service.Tags[k] != "" {
+			if tags == nil {
+				tags = map[string]string{}
+			}
+			tags[k] = o.Service.Tags[k]
+		}
 	}
-	if len(seen.Alarms) == 0 {
-		seen.Alarms = before.Alarms
-	}
+	seen.Tags = tags
 	return seen
+}
+
+// keepContainers: the main container's image is the resource's, and secrets are written as they were.
+func keepContainers(seen, before []service.Container) []service.Container {
+	out := slices.Clone(seen)
+	for i := range out {
+		if i == 0 {
+			out[i].Image = ""
+		}
+		j := slices.IndexFunc(before, func(c service.Container) bool { return c.Name == out[i].Name })
+		if j < 0 {
+			continue
+		}
+		out[i].Secrets = maps.Clone(out[i].Secrets)
+		for variable, from := range out[i].Secrets {
+			if name, ok := strings.CutPrefix(before[j].Secrets[variable], "secretsmanager:"); ok && strings.HasSuffix(from, ":secret:"+name) {
+				out[i].Secrets[variable] = before[j].Secrets[variable]
+			}
+			if name, ok := strings.CutPrefix(before[j].Secrets[variable], "ssm:"); ok && from == name {
+				out[i].Secrets[variable] = before[j].Secrets[variable]
+			}
+		}
+	}
+	return out
+}
+
+// withSecretARNs writes secrets as ECS takes them: a parameter by its name, a secret by its ARN.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specifying-sensitive-data.html
+func withSecretARNs(containers []service.Container, infra deploy.Infra) []service.Container {
+	out := slices.Clone(containers)
+	for i := range out {
+		out[i].Secrets = maps.Clone(out[i].Secrets)
+		for variable, from := range out[i].Secrets {
+			if name, ok := strings.CutPrefix(from, "secretsmanager:"); ok {
+				out[i].Secrets[variable] = fmt.Sprintf("arn:%s:secretsmanager:%s:%s:secret:%s", partition(infra), infra.Region, infra.Account, name)
+			}
+			if name, ok := strings.CutPrefix(from, "ssm:"); ok {
+				out[i].Secrets[variable] = name
+			}
+		}
+	}
+	return out
+}
+
+func partition(infra deploy.Infra) string {
+	if infra.Partition == "" {
+		return "aws"
+	}
+	return infra.Partition
+}
+
+// inOrderOf sorts entries as before had them; AWS returns them in any order.
+func inOrderOf[T any](entries, before []T, key func(T) string) []T {
+	place := func(e T) int {
+		if i := slices.IndexFunc(before, func(b T) bool { return key(b) == key(e) }); i >= 0 {
+			return i
+		}
+		return len(before)
+	}
+	out := slices.Clone(entries)
+	slices.SortStableFunc(out, func(a, b T) int { return place(a) - place(b) })
+	return out
 }
 
 // failure is what a person reads when a deployment has failed: the cause first, then what was seen.
