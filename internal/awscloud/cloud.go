@@ -1,8 +1,13 @@
 package awscloud
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -15,7 +20,7 @@ import (
 // files decide.
 type Options struct {
 	Region   string
-	Endpoint string // e.g. http://127.0.0.1:4566; with it, missing credentials are replaced by dummy ones
+	Endpoint string // e.g. http://127.0.0.1:4566; on loopback, missing credentials are replaced by dummy ones
 	Profile  string
 }
 
@@ -23,6 +28,7 @@ type Options struct {
 type Cloud struct {
 	cfg   aws.Config
 	Clock Clock
+	hosts sync.Map // see ecsPort
 }
 
 // Open reads the configuration; it makes no call.
@@ -48,12 +54,20 @@ func Open(ctx context.Context, o Options) (*Cloud, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
 	}
-	if o.Endpoint != "" && o.Profile == "" {
-		if _, err := cfg.Credentials.Retrieve(ctx); err != nil {
-			cfg.Credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
-		}
+	if loopback(cmp.Or(o.Endpoint, os.Getenv("AWS_ENDPOINT_URL"))) && o.Profile == "" && os.Getenv("AWS_PROFILE") == "" && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
+		// The local AWS takes any; asking an absent metadata service for real ones would take seconds.
+		cfg.Credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
 	}
 	return &Cloud{cfg: cfg}, nil
+}
+
+func loopback(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Hostname() == "" {
+		return false
+	}
+	ip := net.ParseIP(u.Hostname())
+	return u.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 // Region is the region the cloud talks to.

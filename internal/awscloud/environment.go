@@ -9,7 +9,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
-	"github.com/slipway-ecs/slipway/internal/deploy"
 )
 
 // Identity is who the calls are made as.
@@ -30,9 +29,6 @@ type Environment struct {
 	URLs       map[string]string // name → http://dns:port
 	LogGroup   string
 }
-
-// Deploy is the deploy engine over this cloud.
-func (c *Cloud) Deploy() *deploy.Engine { return deploy.New(deploy.Ports{}, c.Clock) }
 
 // Clusters is the cluster engine over this cloud.
 func (c *Cloud) Clusters() *clusterinfra.Clusters {
