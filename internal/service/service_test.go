@@ -1,6 +1,7 @@
 package service
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"pgregory.net/rapid"
 )
 
@@ -131,6 +134,71 @@ func TestSchema(t *testing.T) {
 	if s.Defs["network"]["anyOf"] == nil {
 		t.Error("the schema does not know the short form of network")
 	}
+}
+
+// What slipway takes, an editor that knows the schema takes, and it marks the same faults of form.
+func TestSchemaAgrees(t *testing.T) {
+	data, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("slipway.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := c.Compile("slipway.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good, _ := filepath.Glob("testdata/good/*.yaml")
+	examples, _ := filepath.Glob("../../examples/*/slipway.yaml")
+	if len(examples) == 0 {
+		t.Error("no examples")
+	}
+	for _, path := range append(good, examples...) {
+		var v any
+		if err := yaml.Unmarshal(read(t, path), &v); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(jsonForm(v)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+		if _, faults := Parse(path, read(t, path)); len(faults) > 0 {
+			t.Error(faults)
+		}
+	}
+	for _, text := range []string{
+		"service: a\ncluser: b\n", "service: A\n", "cluster: b\n", "service: a\nkind: deamon\n", "service: a\ncount: -1\n",
+		"service: a\ncontainer: { prt: 1 }\n", "service: a\nroute: { health: { healthy: 1 } }\n", "service: a\nlogs: { retention: 31 }\n",
+	} {
+		var v any
+		if err := yaml.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(jsonForm(v)) == nil {
+			t.Errorf("the schema takes %q", text)
+		}
+		if _, faults := Parse("slipway.yaml", []byte(text)); len(faults) == 0 {
+			t.Errorf("slipway takes %q", text)
+		}
+	}
+}
+
+// jsonForm makes numbers and mappings what JSON has.
+func jsonForm(v any) any {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	out, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		panic(err)
+	}
+	return out
 }
 
 // The table of the page is the file the facts came with.
