@@ -6,11 +6,14 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
 )
 
 // Deps is what the API needs.
@@ -19,6 +22,14 @@ type Deps struct {
 	Clock clock.Clock
 	// TargetGroups looks up the target groups of load balancers; without it they are not checked.
 	TargetGroups TargetGroups
+	// Subnets looks up subnets; without it they are not checked.
+	Subnets Subnets
+}
+
+// Subnets looks up subnets.
+type Subnets interface {
+	// Subnet returns the zone and the addresses of a subnet; ok is false if there is no such subnet.
+	Subnet(tx *state.Tx, id string) (zone string, cidr netip.Prefix, ok bool)
 }
 
 // TargetGroups looks up target groups.
@@ -152,4 +163,22 @@ func update[T any](a *API, f func(tx *state.Tx) (T, error)) (out T, err error) {
 		return err
 	})
 	return out, err
+}
+
+// zones are the Availability Zones of the subnets that tasks may use; none if they need no subnet.
+func (a *API) zones(tx *state.Tx, n *ecsapi.NetworkConfiguration) ([]string, error) {
+	if n == nil || n.AwsvpcConfiguration == nil || a.Subnets == nil {
+		return nil, nil
+	}
+	var out []string
+	for _, id := range n.AwsvpcConfiguration.Subnets {
+		z, _, ok := a.Subnets.Subnet(tx, id)
+		if !ok {
+			return nil, invalid("Error retrieving subnet information for [%s]: The subnet ID '%s' does not exist (ErrorCode: InvalidSubnetID.NotFound)", id, id)
+		}
+		if !slices.Contains(out, z) {
+			out = append(out, z)
+		}
+	}
+	return out, nil
 }

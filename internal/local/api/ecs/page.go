@@ -2,6 +2,7 @@ package ecs
 
 import (
 	"encoding/base64"
+	"iter"
 	"slices"
 	"strings"
 
@@ -20,6 +21,11 @@ func pageOrdered(keys []string, token *string, maxResults *int32, limit int, des
 	if descending {
 		slices.Reverse(keys)
 	}
+	return pageOf(slices.Values(keys), token, maxResults, limit, descending)
+}
+
+// pageOf is page of a sequence of keys in order; it takes no more of them than it needs.
+func pageOf(keys iter.Seq[string], token *string, maxResults *int32, limit int, descending bool) (part []string, next *string, err error) {
 	n := limit
 	if maxResults != nil {
 		n = int(*maxResults)
@@ -27,26 +33,24 @@ func pageOrdered(keys []string, token *string, maxResults *int32, limit int, des
 			return nil, nil, invalid("Max results should be between 1 and %d", limit)
 		}
 	}
+	last := ""
 	if wire.Value(token) != "" {
 		raw, err := base64.RawURLEncoding.DecodeString(*token)
-		last, ok := strings.CutPrefix(string(raw), "after:")
-		if err != nil || !ok {
+		after, ok := strings.CutPrefix(string(raw), "after:")
+		if err != nil || !ok || after == "" {
 			return nil, nil, invalid("Invalid token in request")
 		}
-		i, found := slices.BinarySearchFunc(keys, last, func(a, b string) int {
-			if descending {
-				a, b = b, a
-			}
-			return strings.Compare(a, b)
-		})
-		if found {
-			i++
+		last = after
+	}
+	part = []string{}
+	for k := range keys {
+		if last != "" && (k == last || (k < last) != descending) {
+			continue
 		}
-		keys = keys[i:]
+		if len(part) == n {
+			return part, wire.Ptr(base64.RawURLEncoding.EncodeToString([]byte("after:" + part[n-1]))), nil
+		}
+		part = append(part, k)
 	}
-	if len(keys) > n {
-		keys = keys[:n]
-		next = wire.Ptr(base64.RawURLEncoding.EncodeToString([]byte("after:" + keys[n-1])))
-	}
-	return orEmpty(keys), next, nil
+	return part, nil, nil
 }

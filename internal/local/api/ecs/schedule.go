@@ -1,6 +1,8 @@
 package ecs
 
 import (
+	"math/rand/v2"
+
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
@@ -81,8 +83,8 @@ func usedPorts(t *state.Task) []placement.Port {
 }
 
 // request is what the scheduler must find for t.
-func request(t *state.Task, td *state.TaskDefinition, constraints []ecsapi.PlacementConstraint, strategy []ecsapi.PlacementStrategy) *placement.Request {
-	r := &placement.Request{Resources: taskResources(t), Group: t.Group}
+func request(t *state.Task, td *state.TaskDefinition, constraints []ecsapi.PlacementConstraint, strategy []ecsapi.PlacementStrategy, zones []string) *placement.Request {
+	r := &placement.Request{Resources: taskResources(t), Group: t.Group, Zones: zones, Seed: rand.Uint64()}
 	for _, p := range t.HostPorts {
 		r.Ports = append(r.Ports, placement.Port{Number: p.Port, Protocol: p.Protocol})
 	}

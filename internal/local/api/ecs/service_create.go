@@ -157,6 +157,9 @@ func (a *API) newSpec(ctx context.Context, tx *state.Tx, c *state.Cluster, in *e
 	if err := a.checkBalancers(tx, td, spec); err != nil {
 		return nil, nil, err
 	}
+	if _, err := a.zones(tx, spec.NetworkConfiguration); err != nil {
+		return nil, nil, err
+	}
 	return spec, td, rebalancing(spec, in.AvailabilityZoneRebalancing)
 }
 

@@ -120,6 +120,9 @@ func (a *API) applyUpdate(tx *state.Tx, c *state.Cluster, s *state.Service, rev 
 	if err := a.checkBalancers(tx, td, spec); err != nil {
 		return nil, err
 	}
+	if _, err := a.zones(tx, spec.NetworkConfiguration); err != nil {
+		return nil, err
+	}
 	if in.AvailabilityZoneRebalancing != nil {
 		return td, rebalancing(spec, in.AvailabilityZoneRebalancing)
 	}

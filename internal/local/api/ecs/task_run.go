@@ -49,6 +49,9 @@ func (a *API) runTask(ctx context.Context, in *ecsapi.RunTaskInput) (*ecsapi.Run
 			return nil, err
 		}
 		r := &run{api: a, ctx: ctx, tx: tx, cluster: c, td: td, in: in, network: network, launchType: lt}
+		if r.zones, err = a.zones(tx, network); err != nil {
+			return nil, err
+		}
 		out := &ecsapi.RunTaskOutput{Tasks: []ecsapi.Task{}, Failures: []ecsapi.Failure{}}
 		if out.Failures, err = r.start(count, strategy); err != nil {
 			return nil, err
@@ -76,6 +79,7 @@ type run struct {
 	in         *ecsapi.RunTaskInput
 	network    *ecsapi.NetworkConfiguration
 	launchType *string
+	zones      []string // of the subnets
 
 	batches map[string]*placement.Batch // by capacity provider
 	tasks   []*state.Task
@@ -133,7 +137,7 @@ func (r *run) batch(t *state.Task) (*placement.Batch, error) {
 			return !ok || ci.CapacityProvider != t.CapacityProvider
 		})
 	}
-	b, err := placement.NewBatch(request(t, r.td, r.in.PlacementConstraints, r.in.PlacementStrategy), all)
+	b, err := placement.NewBatch(request(t, r.td, r.in.PlacementConstraints, r.in.PlacementStrategy, r.zones), all)
 	if err != nil {
 		return nil, invalid("Invalid placement: %s", err)
 	}
@@ -334,7 +338,7 @@ func (a *API) startTask(ctx context.Context, in *ecsapi.StartTaskInput) (*ecsapi
 			}
 			t := r.newTask()
 			t.LaunchType = ec2
-			chosen, refusals, err := placement.Place(request(t, &state.TaskDefinition{}, nil, nil), []*placement.Instance{a.schedulable(tx, ci)})
+			chosen, refusals, err := placement.Place(request(t, &state.TaskDefinition{}, nil, nil, nil), []*placement.Instance{a.schedulable(tx, ci)})
 			if err != nil {
 				return nil, invalid("Invalid placement: %s", err)
 			}

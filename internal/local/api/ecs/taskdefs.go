@@ -50,12 +50,26 @@ func (a *API) registerTaskDefinition(ctx context.Context, in *ecsapi.RegisterTas
 	})
 }
 
+// lastRevision is the newest revision of a family, in any status; nil if there is none. Records of
+// revisions are never removed, so the numbers have no gaps and a search by halving finds the end.
 func (a *API) lastRevision(tx *state.Tx, family string) *state.TaskDefinition {
-	var last *state.TaskDefinition
-	for _, td := range a.State.TaskDefinitions.Prefix(tx, family+":") {
-		last = td
+	get := func(n int) *state.TaskDefinition {
+		td, _ := a.State.TaskDefinitions.Get(tx, state.TaskDefinitionKey(family, n))
+		return td
 	}
-	return last
+	high := 1
+	for get(high) != nil {
+		high *= 2
+	}
+	low := high / 2 // there, or 0
+	for high-low > 1 {
+		if mid := (low + high) / 2; get(mid) != nil {
+			low = mid
+		} else {
+			high = mid
+		}
+	}
+	return get(low)
 }
 
 // taskDefinition finds a task definition by family (the newest ACTIVE revision), family:revision or
@@ -69,13 +83,11 @@ func (a *API) taskDefinition(tx *state.Tx, ref string) *state.TaskDefinition {
 	}
 	family, rev, ok := strings.Cut(ref, ":")
 	if !ok {
-		var newest *state.TaskDefinition
-		for _, td := range a.State.TaskDefinitions.Prefix(tx, family+":") {
-			if wire.Value(td.Def.Status) == "ACTIVE" {
-				newest = td
-			}
+		td := a.lastRevision(tx, family)
+		for td != nil && wire.Value(td.Def.Status) != "ACTIVE" {
+			td, _ = a.State.TaskDefinitions.Get(tx, state.TaskDefinitionKey(family, td.Revision-1))
 		}
-		return newest
+		return td
 	}
 	n, err := strconv.Atoi(rev)
 	if err != nil {

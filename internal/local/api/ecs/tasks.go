@@ -114,18 +114,21 @@ func (a *API) listTasks(_ context.Context, in *ecsapi.ListTasksInput) (*ecsapi.L
 			}
 			seq = a.State.TasksByService.Get(tx, serviceKey(s))
 		}
-		var arns []string
-		for _, t := range seq {
-			switch {
-			case t.DesiredStatus != desired, instance != "" && t.ContainerInstance != instance,
-				in.StartedBy != nil && t.StartedBy != *in.StartedBy,
-				in.LaunchType != nil && t.LaunchType != *in.LaunchType,
-				in.Family != nil && familyOf(t.TaskDefinition) != *in.Family:
-				continue
+		arns := func(yield func(string) bool) {
+			for _, t := range seq {
+				switch {
+				case t.DesiredStatus != desired, instance != "" && t.ContainerInstance != instance,
+					in.StartedBy != nil && t.StartedBy != *in.StartedBy,
+					in.LaunchType != nil && t.LaunchType != *in.LaunchType,
+					in.Family != nil && familyOf(t.TaskDefinition) != *in.Family:
+					continue
+				}
+				if !yield(t.ARN) {
+					return
+				}
 			}
-			arns = append(arns, t.ARN)
 		}
-		part, next, err := page(arns, in.NextToken, in.MaxResults, 100)
+		part, next, err := pageOf(arns, in.NextToken, in.MaxResults, 100, false)
 		return &ecsapi.ListTasksOutput{TaskArns: part, NextToken: next}, err
 	})
 }
