@@ -57,6 +57,7 @@ var ociErrors = map[string]struct {
 	CodeUploadNotFound:     {"BLOB_UPLOAD_UNKNOWN", http.StatusNotFound},
 	CodeLimitExceeded:      {"DENIED", http.StatusForbidden},
 	CodeDenied:             {"DENIED", http.StatusForbidden},
+	CodeUpstream:           {"UNKNOWN", http.StatusBadGateway},
 }
 
 // ociError is err as the OCI protocol tells it.

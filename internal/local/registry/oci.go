@@ -64,8 +64,14 @@ func blobError(err error) error {
 	return ociError(err)
 }
 
-func (o *oci) image(repo string, id ImageID) (*Image, error) {
+func (o *oci) image(ctx context.Context, repo string, id ImageID) (*Image, error) {
 	im, f, err := o.s.Image(repo, id)
+	if err != nil || f != nil {
+		if upstream := o.s.Fetch(ctx, repo, id); upstream != nil {
+			return nil, ociError(upstream)
+		}
+		im, f, err = o.s.Image(repo, id)
+	}
 	switch {
 	case err != nil:
 		return nil, ociError(err)
@@ -77,8 +83,8 @@ func (o *oci) image(repo string, id ImageID) (*Image, error) {
 	return im, nil
 }
 
-func (o *oci) pull(repo string, id ImageID) (ociregistry.BlobReader, error) {
-	im, err := o.image(repo, id)
+func (o *oci) pull(ctx context.Context, repo string, id ImageID) (ociregistry.BlobReader, error) {
+	im, err := o.image(ctx, repo, id)
 	if err != nil {
 		return nil, err
 	}
@@ -100,24 +106,24 @@ func describe(im *Image) ociregistry.Descriptor {
 	return ociregistry.Descriptor{MediaType: im.MediaType, Digest: ociregistry.Digest(im.Digest), Size: int64(len(im.Body))}
 }
 
-func (o *oci) GetManifest(_ context.Context, repo string, digest ociregistry.Digest) (ociregistry.BlobReader, error) {
-	return o.pull(repo, ImageID{Digest: string(digest)})
+func (o *oci) GetManifest(ctx context.Context, repo string, digest ociregistry.Digest) (ociregistry.BlobReader, error) {
+	return o.pull(ctx, repo, ImageID{Digest: string(digest)})
 }
 
-func (o *oci) GetTag(_ context.Context, repo, tag string) (ociregistry.BlobReader, error) {
-	return o.pull(repo, ImageID{Tag: tag})
+func (o *oci) GetTag(ctx context.Context, repo, tag string) (ociregistry.BlobReader, error) {
+	return o.pull(ctx, repo, ImageID{Tag: tag})
 }
 
-func (o *oci) ResolveManifest(_ context.Context, repo string, digest ociregistry.Digest) (ociregistry.Descriptor, error) {
-	return o.resolve(repo, ImageID{Digest: string(digest)})
+func (o *oci) ResolveManifest(ctx context.Context, repo string, digest ociregistry.Digest) (ociregistry.Descriptor, error) {
+	return o.resolve(ctx, repo, ImageID{Digest: string(digest)})
 }
 
-func (o *oci) ResolveTag(_ context.Context, repo, tag string) (ociregistry.Descriptor, error) {
-	return o.resolve(repo, ImageID{Tag: tag})
+func (o *oci) ResolveTag(ctx context.Context, repo, tag string) (ociregistry.Descriptor, error) {
+	return o.resolve(ctx, repo, ImageID{Tag: tag})
 }
 
-func (o *oci) resolve(repo string, id ImageID) (ociregistry.Descriptor, error) {
-	im, err := o.image(repo, id)
+func (o *oci) resolve(ctx context.Context, repo string, id ImageID) (ociregistry.Descriptor, error) {
+	im, err := o.image(ctx, repo, id)
 	if err != nil {
 		return ociregistry.Descriptor{}, err
 	}

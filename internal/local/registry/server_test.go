@@ -607,6 +607,13 @@ func TestOtherClients(t *testing.T) {
 			t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 		}
 	}
+	if _, err := exec.LookPath("crane"); err != nil && !testing.Short() {
+		bin := t.TempDir()
+		if out, err := exec.Command("go", "build", "-o", bin, "github.com/google/go-containerregistry/cmd/crane").CombinedOutput(); err != nil {
+			t.Logf("crane cannot be built here: %v\n%s", err, out)
+		}
+		t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	}
 	for tool, c := range map[string]struct {
 		works []string
 		steps [][]string

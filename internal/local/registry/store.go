@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
@@ -36,6 +38,7 @@ type Store struct {
 	fileMu  sync.RWMutex // held for reading while a layer's file and record are put, for writing while files are removed
 	partsMu sync.Mutex
 	parts   map[string]*part // uploads under way in this process, by id
+	fetches singleflight.Group
 }
 
 // New opens the registry in cfg.Dir.
@@ -56,6 +59,9 @@ func New(cfg Config) (*Store, error) {
 func (s *Store) ARN(name string) string {
 	return fmt.Sprintf("arn:aws:ecr:%s:%s:repository/%s", s.cfg.Region, s.cfg.Account, name)
 }
+
+// Now is the time on the registry's clock.
+func (s *Store) Now() time.Time { return s.now() }
 
 func (s *Store) now() time.Time { return s.cfg.Clock.Now().UTC().Truncate(time.Millisecond) }
 
@@ -118,9 +124,17 @@ func (s *Store) CreateForPush(name string) error {
 		if tpl == nil {
 			return nil // the push itself says that there is no such repository
 		}
-		return s.create(tx, &Repository{Name: name, Mutability: tpl.Mutability, Exclusions: tpl.Exclusions,
-			EncryptionType: tpl.EncryptionType, KMSKey: tpl.KMSKey, Tags: tpl.Tags, Policy: tpl.Policy, Lifecycle: tpl.Lifecycle})
+		return s.create(tx, fromTemplate(name, tpl))
 	})
+}
+
+// fromTemplate is a new repository as the template wants it; without one it has the defaults.
+func fromTemplate(name string, t *Template) *Repository {
+	if t == nil {
+		return &Repository{Name: name}
+	}
+	return &Repository{Name: name, Mutability: t.Mutability, Exclusions: t.Exclusions, EncryptionType: t.EncryptionType,
+		KMSKey: t.KMSKey, Tags: t.Tags, Policy: t.Policy, Lifecycle: t.Lifecycle}
 }
 
 // template is the creation template with the longest prefix that covers the name.

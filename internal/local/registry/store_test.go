@@ -251,3 +251,63 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
+
+func TestPullThrough(t *testing.T) {
+	upstream := start(t, t.TempDir())
+	upstream.create(t, "library/app")
+	ix, err := random.Index(512, 1, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(upstream.ref(t, "library/app:v1"), ix); err != nil {
+		t.Fatal(err)
+	}
+	f := start(t, t.TempDir())
+	if err := f.PutCacheRule(CacheRule{Prefix: "hub", UpstreamURL: upstream.url}, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.PutTemplate(Template{Prefix: "hub", AppliedFor: []string{"PULL_THROUGH_CACHE"}, Mutability: Immutable}, true); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() {
+			got, err := remote.Index(f.ref(t, "hub/library/app:v1"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			m, err := got.IndexManifest()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := pullAll(got.Image(m.Manifests[1].Digest)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	r, err := f.Repository("hub/library/app")
+	if err != nil || r.Mutability != Immutable {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if images, _ := f.Images("hub/library/app"); len(images) != 3 {
+		t.Errorf("%d images are cached, want the list and two", len(images))
+	}
+	upstream.clock.t = upstream.clock.t.Add(time.Hour)
+	if err := remote.Delete(upstream.ref(t, "library/app:v1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := remote.Get(f.ref(t, "hub/library/app:v1")); err != nil {
+		t.Errorf("what is cached was asked for upstream: %v", err)
+	}
+	for ref, want := range map[string]string{"hub/library/app:none": "MANIFEST_UNKNOWN", "hub/nothing:v1": "MANIFEST_UNKNOWN", "other:v1": "NAME_UNKNOWN"} {
+		if _, err := remote.Get(f.ref(t, ref)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", ref, err, want)
+		}
+	}
+	if _, err := f.Repository("hub/nothing"); err == nil {
+		t.Error("a repository was made for an image that is not upstream")
+	}
+}

@@ -54,7 +54,9 @@ func TestAWSCLI(t *testing.T) {
 	}
 	run("start-lifecycle-policy-preview", "--repository-name", "app", "--lifecycle-policy-text", "file://"+policy)
 	run("wait", "lifecycle-policy-preview-complete", "--repository-name", "app")
-	var preview struct{ PreviewResults []struct{ ImageTags []string } }
+	var preview struct {
+		PreviewResults []struct{ ImageTags []string }
+	}
 	if err := json.Unmarshal([]byte(run("get-lifecycle-policy-preview", "--repository-name", "app")), &preview); err != nil || len(preview.PreviewResults) != 1 || preview.PreviewResults[0].ImageTags[0] != "v1" {
 		t.Errorf("%+v, %v", preview, err)
 	}

@@ -506,6 +506,25 @@ func TestTemplatesAndSettings(t *testing.T) {
 	if out, err := f.DescribePullThroughCacheRules(ctx, &ecr.DescribePullThroughCacheRulesInput{}); err != nil || len(out.PullThroughCacheRules) != 1 {
 		t.Error(out, err)
 	}
+	if out, err := f.ValidatePullThroughCacheRule(ctx, &ecr.ValidatePullThroughCacheRuleInput{EcrRepositoryPrefix: aws.String("none")}); code(err) != "PullThroughCacheRuleNotFoundException" {
+		t.Error(out, err)
+	}
+	if _, err := f.CreatePullThroughCacheRule(ctx, &ecr.CreatePullThroughCacheRuleInput{EcrRepositoryPrefix: aws.String("self"), UpstreamRegistryUrl: &f.host}); err != nil {
+		t.Error(err)
+	}
+	if out, err := f.ValidatePullThroughCacheRule(ctx, &ecr.ValidatePullThroughCacheRuleInput{EcrRepositoryPrefix: aws.String("self")}); err != nil || !out.IsValid {
+		t.Error(out, err)
+	}
+	role := aws.String("arn:aws:iam::000000000000:role/scanner")
+	if _, err := f.RegisterPullTimeUpdateExclusion(ctx, &ecr.RegisterPullTimeUpdateExclusionInput{PrincipalArn: role}); err != nil {
+		t.Error(err)
+	}
+	if out, err := f.ListPullTimeUpdateExclusions(ctx, &ecr.ListPullTimeUpdateExclusionsInput{}); err != nil || len(out.PullTimeUpdateExclusions) != 1 {
+		t.Error(out, err)
+	}
+	if _, err := f.DeregisterPullTimeUpdateExclusion(ctx, &ecr.DeregisterPullTimeUpdateExclusionInput{PrincipalArn: role}); err != nil {
+		t.Error(err)
+	}
 	if _, err := f.GetRegistryPolicy(ctx, &ecr.GetRegistryPolicyInput{}); code(err) != "RegistryPolicyNotFoundException" {
 		t.Error(err)
 	}

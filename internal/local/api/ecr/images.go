@@ -166,6 +166,13 @@ func (s *service) getImages(ctx context.Context, in *ecrapi.BatchGetImageInput) 
 	for _, i := range in.ImageIds {
 		id := idOf(i)
 		im, fail, err := s.Store.Image(r.Name, id)
+		if fail != nil && fail.Code == "ImageNotFound" {
+			if upstream := s.Store.Fetch(ctx, r.Name, id); upstream != nil {
+				failures = append(failures, registry.Failure{ID: id, Code: "UpstreamUnavailable", Reason: upstream.Error()})
+				continue
+			}
+			im, fail, err = s.Store.Image(r.Name, id)
+		}
 		switch {
 		case err != nil:
 			return nil, shown(err)

@@ -2,8 +2,10 @@ package ecr
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
@@ -24,6 +26,9 @@ func (s *service) settings(svc *wire.Service) {
 	wire.Handle(svc, "BatchGetRepositoryScanningConfiguration", s.repositoryScanning)
 	wire.Handle(svc, "PutAccountSetting", s.putAccountSetting, wire.Partly("recorded; layers are always mounted"))
 	wire.Handle(svc, "GetAccountSetting", s.getAccountSetting)
+	wire.Handle(svc, "RegisterPullTimeUpdateExclusion", s.registerExclusion, wire.Partly("recorded; every pull counts"))
+	wire.Handle(svc, "DeregisterPullTimeUpdateExclusion", s.deregisterExclusion)
+	wire.Handle(svc, "ListPullTimeUpdateExclusions", s.listExclusions)
 	wire.Handle(svc, "PutSigningConfiguration", s.putSigning, wire.Partly("recorded; nothing is signed"))
 	wire.Handle(svc, "GetSigningConfiguration", s.getSigning)
 	wire.Handle(svc, "DeleteSigningConfiguration", s.deleteSigning)
@@ -36,6 +41,7 @@ const (
 	scanningSetting    = "scanning"
 	signingSetting     = "signing"
 	accountSetting     = "account/"
+	exclusionSetting   = "pull-time-exclusions"
 )
 
 func (s *service) replication() *ecrapi.ReplicationConfiguration {
@@ -218,4 +224,39 @@ func (s *service) deleteSigning(context.Context, *ecrapi.DeleteSigningConfigurat
 		return nil, err
 	}
 	return &ecrapi.DeleteSigningConfigurationOutput{RegistryId: &s.Account, SigningConfiguration: c}, s.Store.PutSetting(signingSetting, "")
+}
+
+// exclusions are the principals whose pulls do not count, with when they were registered.
+func (s *service) exclusions() map[string]time.Time {
+	m := map[string]time.Time{}
+	s.stored(exclusionSetting, &m)
+	return m
+}
+
+func (s *service) registerExclusion(_ context.Context, in *ecrapi.RegisterPullTimeUpdateExclusionInput) (*ecrapi.RegisterPullTimeUpdateExclusionOutput, error) {
+	m := s.exclusions()
+	if _, ok := m[*in.PrincipalArn]; ok {
+		return nil, wire.Errorf("ExclusionAlreadyExistsException", "The principal '%s' is excluded already", *in.PrincipalArn)
+	}
+	at := s.Store.Now()
+	m[*in.PrincipalArn] = at
+	return &ecrapi.RegisterPullTimeUpdateExclusionOutput{CreatedAt: wire.Timestamp(at), PrincipalArn: in.PrincipalArn}, s.store(exclusionSetting, m)
+}
+
+func (s *service) deregisterExclusion(_ context.Context, in *ecrapi.DeregisterPullTimeUpdateExclusionInput) (*ecrapi.DeregisterPullTimeUpdateExclusionOutput, error) {
+	m := s.exclusions()
+	if _, ok := m[*in.PrincipalArn]; !ok {
+		return nil, wire.Errorf("ExclusionNotFoundException", "The principal '%s' is not excluded", *in.PrincipalArn)
+	}
+	delete(m, *in.PrincipalArn)
+	return &ecrapi.DeregisterPullTimeUpdateExclusionOutput{PrincipalArn: in.PrincipalArn}, s.store(exclusionSetting, m)
+}
+
+func (s *service) listExclusions(_ context.Context, in *ecrapi.ListPullTimeUpdateExclusionsInput) (*ecrapi.ListPullTimeUpdateExclusionsOutput, error) {
+	arns := slices.Sorted(maps.Keys(s.exclusions()))
+	out := &ecrapi.ListPullTimeUpdateExclusionsOutput{PullTimeUpdateExclusions: []string{}}
+	arns, next, err := page(arns, func(a string) string { return a }, in.MaxResults, in.NextToken, 100)
+	out.PullTimeUpdateExclusions = append(out.PullTimeUpdateExclusions, arns...)
+	out.NextToken = next
+	return out, err
 }

@@ -10,16 +10,17 @@ import (
 )
 
 func (s *service) templates(svc *wire.Service) {
-	const pushOnly = "applied by CREATE_ON_PUSH only"
+	const pushOnly = "not applied for REPLICATION"
 	wire.Handle(svc, "CreateRepositoryCreationTemplate", s.createTemplate, wire.Partly(pushOnly))
 	wire.Handle(svc, "UpdateRepositoryCreationTemplate", s.updateTemplate, wire.Partly(pushOnly))
 	wire.Handle(svc, "DescribeRepositoryCreationTemplates", s.describeTemplates)
 	wire.Handle(svc, "DeleteRepositoryCreationTemplate", s.deleteTemplate)
-	const recorded = "recorded; nothing is pulled through"
-	wire.Handle(svc, "CreatePullThroughCacheRule", s.createCacheRule, wire.Partly(recorded))
-	wire.Handle(svc, "UpdatePullThroughCacheRule", s.updateCacheRule, wire.Partly(recorded))
-	wire.Handle(svc, "DescribePullThroughCacheRules", s.describeCacheRules, wire.Partly(recorded))
-	wire.Handle(svc, "DeletePullThroughCacheRule", s.deleteCacheRule, wire.Partly(recorded))
+	const anonymous = "upstream is asked without credentials, and for a tag once: it is not looked up again after 24 hours"
+	wire.Handle(svc, "CreatePullThroughCacheRule", s.createCacheRule, wire.Partly(anonymous))
+	wire.Handle(svc, "UpdatePullThroughCacheRule", s.updateCacheRule, wire.Partly(anonymous))
+	wire.Handle(svc, "DescribePullThroughCacheRules", s.describeCacheRules)
+	wire.Handle(svc, "DeletePullThroughCacheRule", s.deleteCacheRule)
+	wire.Handle(svc, "ValidatePullThroughCacheRule", s.validateCacheRule, wire.Partly("credentials are not looked at"))
 }
 
 func templateAPI(t *registry.Template) *ecrapi.RepositoryCreationTemplate {
@@ -148,6 +149,9 @@ func (s *service) deleteTemplate(_ context.Context, in *ecrapi.DeleteRepositoryC
 }
 
 func (s *service) createCacheRule(_ context.Context, in *ecrapi.CreatePullThroughCacheRuleInput) (*ecrapi.CreatePullThroughCacheRuleOutput, error) {
+	if *in.EcrRepositoryPrefix != "ROOT" && registry.CheckName(*in.EcrRepositoryPrefix) != nil {
+		return nil, invalid("ecrRepositoryPrefix", "must be ROOT or begin a repository name")
+	}
 	r := registry.CacheRule{Prefix: *in.EcrRepositoryPrefix, UpstreamURL: *in.UpstreamRegistryUrl, UpstreamRegistry: wire.Value(in.UpstreamRegistry),
 		UpstreamPrefix: wire.Value(in.UpstreamRepositoryPrefix), CredentialARN: wire.Value(in.CredentialArn), CustomRoleARN: wire.Value(in.CustomRoleArn)}
 	if err := s.Store.PutCacheRule(r, true); err != nil {
@@ -216,4 +220,17 @@ func (s *service) deleteCacheRule(_ context.Context, in *ecrapi.DeletePullThroug
 	}
 	return &ecrapi.DeletePullThroughCacheRuleOutput{CreatedAt: wire.Timestamp(r.CreatedAt), CredentialArn: wire.NonEmpty(r.CredentialARN), CustomRoleArn: wire.NonEmpty(r.CustomRoleARN),
 		EcrRepositoryPrefix: &r.Prefix, RegistryId: &s.Account, UpstreamRegistryUrl: &r.UpstreamURL, UpstreamRepositoryPrefix: wire.NonEmpty(r.UpstreamPrefix)}, nil
+}
+
+func (s *service) validateCacheRule(ctx context.Context, in *ecrapi.ValidatePullThroughCacheRuleInput) (*ecrapi.ValidatePullThroughCacheRuleOutput, error) {
+	r, err := s.Store.CacheRule(*in.EcrRepositoryPrefix)
+	if err != nil {
+		return nil, shown(err)
+	}
+	out := &ecrapi.ValidatePullThroughCacheRuleOutput{CredentialArn: wire.NonEmpty(r.CredentialARN), CustomRoleArn: wire.NonEmpty(r.CustomRoleARN), EcrRepositoryPrefix: &r.Prefix,
+		IsValid: wire.Bool(true), RegistryId: &s.Account, UpstreamRegistryUrl: &r.UpstreamURL, UpstreamRepositoryPrefix: wire.NonEmpty(r.UpstreamPrefix)}
+	if err := r.CheckUpstream(ctx); err != nil {
+		out.IsValid, out.Failure = wire.Bool(false), wire.String(err.Error())
+	}
+	return out, nil
 }
