@@ -27,6 +27,7 @@ type Server struct {
 	fallbacks []fallback // longest prefix first
 	wrap      []func(Next) Next
 	next      Next
+	crossSite *http.CrossOriginProtection
 
 	mu      sync.Mutex
 	missing map[string]int
@@ -62,6 +63,8 @@ func NewServer(opts ...ServerOption) *Server {
 	s := &Server{
 		log: slog.New(slog.DiscardHandler), account: "000000000000", region: "us-east-1", bodyLimit: 32 << 20,
 		services: map[string]*Service{}, missing: map[string]int{},
+		// Nothing is signed for real here, so a form on any web page could act: browsers say so.
+		crossSite: http.NewCrossOriginProtection(),
 	}
 	for _, opt := range opts {
 		opt(s)
@@ -137,10 +140,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "this host name is not allowed here", http.StatusForbidden)
 		return
 	}
+	if err := s.crossSite.Check(r); err != nil {
+		http.Error(w, "requests from web pages of other sites are not allowed here", http.StatusForbidden)
+		return
+	}
 	route, h := s.route(r, &id)
 	ctx := WithCaller(r.Context(), id)
 	if h != nil {
 		h.ServeHTTP(w, r.WithContext(ctx))
+		return
+	}
+	if r.Header.Get("Sec-Fetch-Site") == "cross-site" { // a GET may act here, unlike elsewhere
+		http.Error(w, "requests from web pages of other sites are not allowed here", http.StatusForbidden)
 		return
 	}
 	if route == nil {

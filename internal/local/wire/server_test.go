@@ -3,6 +3,7 @@ package wire_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -341,6 +342,8 @@ func TestRefusals(t *testing.T) {
 		{"host", with(target("CreateCluster"), "Host", "evil.example:4566"), `{}`, 403, "not allowed"},
 		{"allowed host", with(target("Nope"), "Host", "box:4566"), `{}`, 400, "UnknownOperation"},
 		{"subdomain of localhost", with(target("Nope"), "Host", "a.b.localhost"), `{}`, 400, "UnknownOperation"},
+		{"other site's form", map[string]string{"Content-Type": form["Content-Type"], "Origin": "https://evil.example"}, "Action=CreateRule&Version=2015-12-01", 403, "other sites"},
+		{"other site's script", with(target("Nope"), "Sec-Fetch-Site", "cross-site"), `{}`, 403, "other sites"},
 		{"IPv6 loopback", with(target("Nope"), "Host", "[::1]:4566"), `{}`, 400, "UnknownOperation"},
 		{"nested required", form, "Action=CreateRule&Version=2015-12-01&ListenerArn=a&Priority=1&Conditions.member.1.Field=x&Actions.member.1.Order=1", 400, "Value null at &#39;actions.1.member.type&#39; failed"},
 		{"not an integer", form, "Action=CreateRule&Version=2015-12-01&Priority=x", 400, "Invalid value &#39;x&#39; for integer parameter Priority"},
@@ -415,6 +418,14 @@ func TestFallbackAndMiddleware(t *testing.T) {
 			}
 		}
 	}
+	func() {
+		defer func() {
+			if p := fmt.Sprint(recover()); !strings.Contains(p, "takes ListClustersInput") {
+				t.Errorf("panic = %s", p)
+			}
+		}()
+		wire.Handle(s.Service("ecs"), "ListServices", func(context.Context, *ecsapi.ListClustersInput) (*ecsapi.ListServicesOutput, error) { return nil, nil })
+	}()
 	if handled != 1 {
 		t.Errorf("%d operations are handled, want 1", handled)
 	}

@@ -46,14 +46,18 @@ type Option func(*operation)
 // Partly says what an operation does not do yet, for the reference page.
 func Partly(missing string) Option { return func(o *operation) { o.partly = missing } }
 
-// Handle adds an operation. It panics if the service's model has no operation of that name or it
-// has a handler already. It must not be called once the server serves.
+// Handle adds an operation. It panics if the service's model has no operation of that name, it has a
+// handler already, or In and Out are not the operation's own types. It must not be called once the
+// server serves.
 func Handle[In, Out any](svc *Service, op string, f func(ctx context.Context, in *In) (*Out, error), opts ...Option) {
 	if !svc.known[op] {
 		panic(fmt.Sprintf("wire: %s has no operation %s", svc.model.ID, op))
 	}
 	if svc.ops[op] != nil {
 		panic(fmt.Sprintf("wire: %s:%s has a handler already", svc.model.ID, op))
+	}
+	if in, out := reflect.TypeFor[In]().Name(), reflect.TypeFor[Out]().Name(); in != op+"Input" || out != op+"Output" {
+		panic(fmt.Sprintf("wire: the handler of %s:%s takes %s and returns %s", svc.model.ID, op, in, out))
 	}
 	o := &operation{
 		name:  op,
