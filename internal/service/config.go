@@ -37,15 +37,29 @@ type testConfig struct {
 type imageTagsConfig struct {
 	HashLength *int              `yaml:"hash_length" jsonschema:"minimum=7,maximum=40" jsonschema_description:"Characters of the commit hash; fixed, so that tags do not grow with the repository. Default: 7"`
 	Latest     *bool             `yaml:"latest" jsonschema_description:"Whether the newest image is also tagged latest; default: true"`
+	Branches   oneOrMore         `yaml:"main_branches" jsonschema_description:"Branches that set latest; default: main and master"`
 	GitTags    *bool             `yaml:"git_tags" jsonschema_description:"Whether tags of the commit are tags of the image; default: true"`
 	Prefixes   map[string]string `yaml:"prefixes" jsonschema:"pattern=^[A-Za-z0-9_][A-Za-z0-9_.-]*$,maxLength=64" jsonschema_description:"Environment → prefix of the tag an image gets when it is deployed there; default: prod → prod_"`
 }
 
 type promotionConfig struct {
-	From      string   `yaml:"from" short:"true" jsonschema_description:"The environment in which the same digest must have been deployed"`
-	Approvals *int     `yaml:"approvals" jsonschema:"minimum=0,maximum=10" jsonschema_description:"How many people must have approved the digest; default: 1"`
-	Approvers []string `yaml:"approvers" jsonschema_description:"Who may approve; default: everyone but the deployer"`
-	Tests     *bool    `yaml:"tests" jsonschema_description:"Whether the digest's tests must have passed; default: true"`
+	From      string                  `yaml:"from" short:"true" jsonschema_description:"The environment in which the same digest must have been deployed"`
+	Approvals *int                    `yaml:"approvals" jsonschema:"minimum=0,maximum=10" jsonschema_description:"How many people must have approved the digest; default: 1"`
+	Approvers []string                `yaml:"approvers" jsonschema_description:"Who may approve; default: anybody"`
+	NotAuthor *bool                   `yaml:"not_author" jsonschema_description:"Whether the commit's author may not approve it; default: false"`
+	Tests     *bool                   `yaml:"tests" jsonschema_description:"Whether the digest's tests must have passed; default: true"`
+	Soak      duration                `yaml:"soak" jsonschema_description:"How long it must have run where it comes from"`
+	Severity  string                  `yaml:"max_severity" jsonschema:"enum=informational,enum=low,enum=medium,enum=high,enum=critical" jsonschema_description:"The worst finding of its scan that is let through; default: no scan is asked for"`
+	Freezes   map[string]freezeConfig `yaml:"freezes" jsonschema_description:"Times in which nothing is deployed there, by name"`
+}
+
+type freezeConfig struct {
+	Days     []string `yaml:"days" jsonschema:"enum=mon,enum=tue,enum=wed,enum=thu,enum=fri,enum=sat,enum=sun" jsonschema_description:"Every week on these days; or start and end"`
+	From     string   `yaml:"from" jsonschema:"pattern=^([01][0-9]|2[0-4]):[0-5][0-9]$" jsonschema_description:"Time of day it begins on each of the days; default: 00:00"`
+	To       string   `yaml:"to" jsonschema:"pattern=^([01][0-9]|2[0-4]):[0-5][0-9]$" jsonschema_description:"Time of day it ends; not after from means the next day. Default: 24:00"`
+	Timezone string   `yaml:"timezone" jsonschema_description:"Such as Europe/Berlin; default: UTC"`
+	Start    string   `yaml:"start" jsonschema_description:"Once: 2026-12-20T00:00:00Z"`
+	End      string   `yaml:"end" jsonschema_description:"Once: 2027-01-02T00:00:00Z"`
 }
 
 // settings is what environments may have different.

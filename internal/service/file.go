@@ -1,6 +1,7 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -53,6 +54,7 @@ type Test struct {
 type ImageTags struct {
 	HashLength int // of the commit, 7–40
 	Latest     bool
+	Branches   []string // that set latest; none = main and master
 	GitTags    bool
 	Prefixes   map[string]string // environment → prefix of the tag written when deployed there
 }
@@ -62,7 +64,21 @@ type Promotion struct {
 	From      string // deployed there before; empty = nowhere
 	Approvals int
 	Approvers []string // empty = anybody
+	NotAuthor bool     // an approval by the commit's author does not count
 	Tests     bool
+	Soak      time.Duration // how long it must have run in From
+	Severity  string        // worst finding let through: INFORMATIONAL … CRITICAL; empty = no scan is asked for
+	Freezes   []Freeze
+}
+
+// Freeze is a time in which nothing is deployed to an environment: once, from Start to End, or on
+// Days of every week, from From to To of the clock in Location.
+type Freeze struct {
+	Name       string
+	Start, End time.Time
+	Days       []time.Weekday
+	From, To   time.Duration // since midnight, at most 24h
+	Location   *time.Location
 }
 
 // Target is where an environment is: what Terraform's root module needs beside the Spec.
@@ -240,6 +256,7 @@ func (f *File) fill(cfg *fileConfig, d *decoder) {
 	}
 	set(&f.ImageTags.HashLength, cfg.ImageTags.HashLength)
 	set(&f.ImageTags.Latest, cfg.ImageTags.Latest)
+	f.ImageTags.Branches = cfg.ImageTags.Branches
 	set(&f.ImageTags.GitTags, cfg.ImageTags.GitTags)
 	maps.Copy(f.ImageTags.Prefixes, cfg.ImageTags.Prefixes)
 	for _, env := range slices.Sorted(maps.Keys(cfg.ImageTags.Prefixes)) {
@@ -259,7 +276,16 @@ func (f *File) fillPromotion(cfg *fileConfig, d *decoder) {
 	}
 	for _, env := range slices.Sorted(maps.Keys(cfg.Promotion)) {
 		c, path := cfg.Promotion[env], "promotion."+env
-		p := Promotion{From: c.From, Approvals: 1, Approvers: c.Approvers, Tests: true}
+		p := Promotion{From: c.From, Approvals: 1, Approvers: c.Approvers, Tests: true, Soak: time.Duration(c.Soak), Severity: strings.ToUpper(c.Severity)}
+		set(&p.NotAuthor, c.NotAuthor)
+		for _, name := range slices.Sorted(maps.Keys(c.Freezes)) {
+			freeze, err := c.Freezes[name].freeze(name)
+			if err != nil {
+				at := path + ".freezes." + name
+				d.report(lookup(d.at, at, pos{1, 1}), at+": "+err.Error())
+			}
+			p.Freezes = append(p.Freezes, freeze)
+		}
 		set(&p.Approvals, c.Approvals)
 		set(&p.Tests, c.Tests)
 		f.Promotion[env] = p
@@ -273,6 +299,49 @@ func (f *File) fillPromotion(cfg *fileConfig, d *decoder) {
 		if n := len(c.Approvers); n > 0 && p.Approvals > n {
 			d.report(lookup(d.at, path+".approvals", pos{1, 1}), fmt.Sprintf("%s.approvals is %d, but approvers lists %d", path, p.Approvals, n))
 		}
+	}
+}
+
+var weekdays = map[string]time.Weekday{"sun": 0, "mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6}
+
+func (c freezeConfig) freeze(name string) (Freeze, error) {
+	f := Freeze{Name: name, To: 24 * time.Hour, Location: time.UTC}
+	once := c.Start != "" || c.End != ""
+	switch {
+	case once == (len(c.Days) > 0):
+		return f, errors.New("needs days of the week, or start and end")
+	case once:
+		var err, err2 error
+		f.Start, err = time.Parse(time.RFC3339, c.Start)
+		f.End, err2 = time.Parse(time.RFC3339, c.End)
+		if err != nil || err2 != nil {
+			return f, errors.New("start and end are both needed, written 2026-12-20T00:00:00Z")
+		}
+		if !f.Start.Before(f.End) {
+			return f, errors.New("start is not before end")
+		}
+		return f, nil
+	}
+	for _, day := range c.Days {
+		f.Days = append(f.Days, weekdays[day])
+	}
+	if c.Timezone != "" {
+		loc, err := time.LoadLocation(c.Timezone)
+		if err != nil {
+			return f, fmt.Errorf("timezone %q is not known", c.Timezone)
+		}
+		f.Location = loc
+	}
+	ofDay(c.From, &f.From)
+	ofDay(c.To, &f.To)
+	return f, nil
+}
+
+// ofDay reads 20:00; what is not given leaves to as it is.
+func ofDay(text string, to *time.Duration) {
+	var h, m int
+	if _, err := fmt.Sscanf(text, "%d:%d", &h, &m); err == nil {
+		*to = time.Duration(h)*time.Hour + time.Duration(m)*time.Minute
 	}
 }
 
