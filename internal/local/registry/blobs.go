@@ -106,10 +106,13 @@ func (s *Store) UploadSize(repository, id string) (int64, error) {
 
 // AppendUpload adds what r holds to an upload, which must have offset bytes; it returns the new size.
 func (s *Store) AppendUpload(repository, id string, offset int64, r io.Reader) (int64, error) {
+	if _, err := s.UploadSize(repository, id); err != nil {
+		return 0, err
+	}
 	p := s.part(id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	size, err := s.UploadSize(repository, id)
+	size, err := s.UploadSize(repository, id) // another part may have come meanwhile
 	if err != nil {
 		return 0, err
 	}
@@ -138,6 +141,9 @@ func (s *Store) AppendUpload(repository, id string, offset int64, r io.Reader) (
 
 // FinishUpload makes an upload a layer of its repository, if it has the digest.
 func (s *Store) FinishUpload(repository, id, digest string) (int64, error) {
+	if _, err := s.UploadSize(repository, id); err != nil {
+		return 0, err
+	}
 	p := s.part(id)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -192,11 +198,15 @@ func (s *Store) uploadDigest(p *part, id string, size int64) (string, error) {
 
 // CancelUpload forgets an upload.
 func (s *Store) CancelUpload(id string) {
-	_ = os.Remove(s.uploadPath(id))
+	known := false
 	_ = s.db.Update(func(tx *state.Tx) error {
-		s.t.uploads.Delete(tx, id)
+		known = s.t.uploads.Delete(tx, id)
 		return nil
 	})
+	if !known { // ids come from clients: none names another file
+		return
+	}
+	_ = os.Remove(s.uploadPath(id))
 	s.partsMu.Lock()
 	delete(s.parts, id)
 	s.partsMu.Unlock()

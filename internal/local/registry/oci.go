@@ -156,6 +156,7 @@ func (o *oci) PushBlob(_ context.Context, repo string, desc ociregistry.Descript
 
 func (o *oci) finish(repo, id string, digest ociregistry.Digest) (ociregistry.Descriptor, error) {
 	if !ValidDigest(string(digest)) {
+		o.s.CancelUpload(id)
 		return ociregistry.Descriptor{}, ociregistry.ErrDigestInvalid
 	}
 	size, err := o.s.FinishUpload(repo, id, string(digest))

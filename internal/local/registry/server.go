@@ -88,9 +88,10 @@ func cutLast(s string) (before, after string, ok bool) {
 	return s[:i], s[i+1:], true
 }
 
+// Repository names may hold the words that follow them, so what follows is matched from the end.
 var (
-	pathPattern   = regexp.MustCompile(`^/v2/(.+?)/(blobs/uploads|blobs|manifests|tags|referrers)(?:/(.*))?$`)
-	uploadsPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads/?$`)
+	uploadsPath   = regexp.MustCompile(`^/v2/(.+)/blobs/uploads(?:/[^/]*)?$`)
+	objectPath    = regexp.MustCompile(`^/v2/(.+)/(blobs|manifests|tags|referrers)/[^/]+$`)
 	referrersPath = regexp.MustCompile(`^/v2/(.+)/referrers/([^/]+)$`)
 )
 
@@ -103,10 +104,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		writeError(w, "UNAUTHORIZED", http.StatusUnauthorized, "authentication required")
 		return
 	}
-	repo := ""
-	if m := pathPattern.FindStringSubmatch(r.URL.Path); m != nil {
-		repo = m[1]
-	}
+	repo, kind := split(r.URL.Path)
+	action := actionOf(r.Method, kind)
 	pushing := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
 	if repo != "" && pushing && account == s.store.cfg.Account {
 		if err := s.store.CreateForPush(repo); err != nil {
@@ -114,16 +113,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if repo != "" && !s.allowed(account, repo, r.Method, r.URL.Path) {
+	if repo != "" && !s.allowed(account, repo, action) {
 		writeError(w, "DENIED", http.StatusForbidden, fmt.Sprintf("User: arn:aws:iam::%s:root is not authorized to perform: %s on resource: %s because no resource-based policy allows the %[2]s action",
-			account, actionOf(r.Method, r.URL.Path), s.store.ARN(repo)))
+			account, action, s.store.ARN(repo)))
 		return
 	}
 	switch {
 	case r.Method == http.MethodGet && referrersPath.MatchString(r.URL.Path):
 		s.referrers(w, r)
-	case r.Method == http.MethodPost && uploadsPath.MatchString(r.URL.Path):
-		s.next.ServeHTTP(w, s.withoutVainMount(r, repo))
+	case r.Method == http.MethodPost && kind == kindUploads:
+		s.next.ServeHTTP(w, s.withoutVainMount(r, repo, account))
 	default:
 		s.next.ServeHTTP(w, r)
 	}
@@ -139,22 +138,33 @@ func (s *Server) account(r *http.Request) (string, bool) {
 	return s.store.cfg.Account, !s.RequireAuth
 }
 
-func (s *Server) allowed(account, repo, method, path string) bool {
+func (s *Server) allowed(account, repo, action string) bool {
 	if account == s.store.cfg.Account {
 		return true
 	}
 	r, err := s.store.Repository(repo)
-	return err != nil || s.Allow(account, actionOf(method, path), r) // a missing repository is told by the request itself
+	return err != nil || s.Allow(account, action, r) // a missing repository is told by the request itself
+}
+
+const kindUploads = "uploads"
+
+// split finds the repository a path is about, and what of it: blobs, uploads, manifests, tags,
+// referrers. Both are empty for other paths.
+func split(path string) (repo, kind string) {
+	if m := uploadsPath.FindStringSubmatch(path); m != nil {
+		return m[1], kindUploads
+	}
+	if m := objectPath.FindStringSubmatch(path); m != nil {
+		return m[1], m[2]
+	}
+	return "", ""
 }
 
 // actionOf is the IAM action of a request on a repository.
-func actionOf(method, path string) string {
-	m := pathPattern.FindStringSubmatch(path)
+func actionOf(method, kind string) string {
 	read := method == http.MethodGet || method == http.MethodHead
 	switch {
-	case m == nil:
-		return "ecr:DescribeRepositories"
-	case m[2] == "blobs/uploads":
+	case kind == kindUploads:
 		switch method {
 		case http.MethodPost:
 			return "ecr:InitiateLayerUpload"
@@ -162,28 +172,28 @@ func actionOf(method, path string) string {
 			return "ecr:CompleteLayerUpload"
 		}
 		return "ecr:UploadLayerPart"
-	case m[2] == "blobs" && method == http.MethodHead:
-		return "ecr:BatchCheckLayerAvailability"
-	case m[2] == "blobs":
-		return "ecr:GetDownloadUrlForLayer"
 	case method == http.MethodDelete:
 		return "ecr:BatchDeleteImage"
-	case m[2] == "manifests" && !read:
+	case kind == "blobs" && method == http.MethodHead:
+		return "ecr:BatchCheckLayerAvailability"
+	case kind == "blobs":
+		return "ecr:GetDownloadUrlForLayer"
+	case kind == "manifests" && !read:
 		return "ecr:PutImage"
-	case m[2] == "tags":
+	case kind == "tags":
 		return "ecr:ListImages"
 	}
 	return "ecr:BatchGetImage"
 }
 
 // withoutVainMount drops a mount that cannot be done: the client then uploads the layer.
-func (s *Server) withoutVainMount(r *http.Request, repo string) *http.Request {
+func (s *Server) withoutVainMount(r *http.Request, repo, account string) *http.Request {
 	q := r.URL.Query()
 	digest, from := q.Get("mount"), q.Get("from")
 	if digest == "" {
 		return r
 	}
-	if from != "" {
+	if from != "" && s.allowed(account, from, "ecr:GetDownloadUrlForLayer") {
 		if _, err := s.store.Layer(from, digest); err == nil {
 			return r
 		}

@@ -140,6 +140,28 @@ func TestPushAndPullByTagAndDigest(t *testing.T) {
 	}
 }
 
+// Names that hold the protocol's own words.
+func TestNamesLikePaths(t *testing.T) {
+	f := start(t, t.TempDir())
+	f.server.Allow = func(string, string, *Repository) bool { return false }
+	if err := f.PutTemplate(Template{Prefix: "ROOT", AppliedFor: []string{"CREATE_ON_PUSH"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, repo := range []string{"team/tags/app", "a1/manifests/b2", "x1/blobs/uploads/y1", "referrers/z1"} {
+		im := image(t, 1)
+		if err := remote.Write(f.ref(t, repo+":v1"), im); err != nil {
+			t.Errorf("%s: %v", repo, err)
+			continue
+		}
+		if _, err := remote.Get(f.ref(t, repo+"@"+digestOf(t, im))); err != nil {
+			t.Errorf("%s: %v", repo, err)
+		}
+	}
+	if n := len(f.Repositories()); n != 4 {
+		t.Errorf("%d repositories", n)
+	}
+}
+
 func TestMissingRepositoryAndCreationTemplates(t *testing.T) {
 	f := start(t, t.TempDir())
 	err := remote.Write(f.ref(t, "auto/app:v1"), image(t, 1))
