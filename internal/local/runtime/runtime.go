@@ -1,0 +1,124 @@
+// Package runtime runs the containers of tasks: with Docker or Podman, in a sandbox of Linux
+// namespaces where there is no engine, or virtually, without a process, for scale.
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+)
+
+// Runtime runs tasks.
+type Runtime interface {
+	// Name is docker, sandbox or virtual.
+	Name() string
+	// NewTask makes what the containers of a task share: its network.
+	NewTask(ctx context.Context, spec TaskSpec) (Task, error)
+	// Close stops everything it started and removes what it left on disk.
+	Close(ctx context.Context) error
+}
+
+// Task is a task's network and the containers in it.
+type Task interface {
+	// Start starts a container. Its errors are *PullError or *StartError.
+	Start(ctx context.Context, spec ContainerSpec) (Container, error)
+	// Endpoint is the address on this machine that reaches a container port; ok is false if the
+	// port is not published.
+	Endpoint(containerPort int, protocol string) (addr string, ok bool)
+	// Close stops what runs and removes the task's network and files.
+	Close(ctx context.Context) error
+}
+
+// Container is a started container.
+type Container interface {
+	ID() string
+	ImageDigest() string
+	// Wait returns when the container has ended.
+	Wait(ctx context.Context) (Exit, error)
+	// Stop sends SIGTERM, and SIGKILL when timeout has passed.
+	Stop(ctx context.Context, timeout time.Duration) error
+	// Exec runs a command inside the container and returns its exit code.
+	Exec(ctx context.Context, command []string, stdout io.Writer) (code int, err error)
+	// Stats is what the container uses now.
+	Stats(ctx context.Context) (Stats, error)
+}
+
+// TaskSpec is what the containers of a task share.
+type TaskSpec struct {
+	ID          string
+	NetworkMode string // bridge, awsvpc, host, none
+	Hostname    string
+	Ports       []Port // of all containers
+}
+
+// Port is a container port to publish.
+type Port struct {
+	Container int
+	Protocol  string // tcp or udp
+}
+
+// ContainerSpec is one container.
+type ContainerSpec struct {
+	Name         string
+	Image        string   // reference with a registry
+	EntryPoint   []string // nil: the image's
+	Command      []string // nil: the image's
+	Env          []string // KEY=value
+	User         string   // "": the image's
+	WorkingDir   string   // "": the image's
+	Hostname     string
+	CPU          int // CPU units as shares
+	Memory       int // hard limit, MiB; 0: none
+	ReadOnlyRoot bool
+	Init         bool // run an init process inside that reaps zombies
+	Mounts       []Mount
+	Ulimits      []Ulimit
+	Stdout       io.Writer
+	Stderr       io.Writer
+}
+
+// Mount is a folder of this machine inside the container.
+type Mount struct {
+	Source, Target string
+	ReadOnly       bool
+	Tmpfs          int // MiB; with it, Source is not used
+}
+
+// Ulimit is a resource limit, by its lower-case name without RLIMIT_.
+type Ulimit struct {
+	Name       string
+	Soft, Hard uint64
+}
+
+// Exit is how a container ended.
+type Exit struct {
+	Code int // 128 + signal for a signal
+	OOM  bool
+	At   time.Time
+}
+
+// Stats is what a container uses.
+type Stats struct {
+	CPU        time.Duration // since its start
+	Memory     int64         // bytes
+	PeakMemory int64         // bytes
+}
+
+// PullError is an image that can't be had.
+type PullError struct {
+	Image string
+	Err   error
+}
+
+func (e *PullError) Error() string { return fmt.Sprintf("pulling %s: %v", e.Image, e.Err) }
+func (e *PullError) Unwrap() error { return e.Err }
+
+// StartError is a container that can't be started.
+type StartError struct {
+	Container string
+	Err       error
+}
+
+func (e *StartError) Error() string { return fmt.Sprintf("starting %s: %v", e.Container, e.Err) }
+func (e *StartError) Unwrap() error { return e.Err }

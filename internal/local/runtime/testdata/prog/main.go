@@ -1,0 +1,58 @@
+// Command prog is what the runtimes' tests run in containers.
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	switch os.Args[1] {
+	case "serve": // answers with its host name, ends on SIGTERM with code 0
+		host, _ := os.Hostname()
+		http.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, os.Getenv("ANSWER"), " ", host) })
+		stop := make(chan os.Signal, 1)
+		signal.Notify(stop, syscall.SIGTERM)
+		go func() {
+			<-stop
+			fmt.Println("bye")
+			os.Exit(0)
+		}()
+		fmt.Println("ready")
+		fmt.Println(http.ListenAndServe(":8080", nil))
+	case "deaf": // ignores SIGTERM
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("ready")
+		time.Sleep(time.Hour)
+	case "exit":
+		fmt.Fprintln(os.Stderr, "going")
+		n, _ := strconv.Atoi(os.Args[2])
+		os.Exit(n)
+	case "hog": // takes memory until it is killed
+		var keep [][]byte
+		for {
+			b := make([]byte, 1<<20)
+			for i := range b {
+				b[i] = 1
+			}
+			keep = append(keep, b)
+		}
+	case "whoami":
+		fmt.Println(os.Getuid(), os.Getgid(), os.Getenv("HOME"), os.Getpid())
+	case "write":
+		fmt.Println(os.WriteFile(os.Args[2], []byte("x"), 0o644))
+	case "caps":
+		data, _ := os.ReadFile("/proc/self/status")
+		for line := range strings.Lines(string(data)) {
+			if strings.HasPrefix(line, "CapEff") || strings.HasPrefix(line, "CapBnd") || strings.HasPrefix(line, "NoNewPrivs") {
+				fmt.Print(line)
+			}
+		}
+	}
+}
