@@ -124,3 +124,22 @@ func TestLint(t *testing.T) {
 		})
 	}
 }
+
+func FuzzDecodeImages(f *testing.F) {
+	f.Add([]byte(`{"imageDetails":[{"imageDigest":"sha256:a","imageTags":["v1"],"imagePushedAt":1767323045.25,"manifests":["sha256:a"]}]}`))
+	f.Add([]byte(`[{"imageDigest":"a","imagePushedAt":"2026-01-02T03:04:05+01:00","storageClass":"archive","subjectManifestDigest":"a"}]`))
+	p := KeepReleases(1, 1)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		images, err := DecodeImages(data)
+		if err != nil {
+			return
+		}
+		r := Evaluate(p, images, t0)
+		if n := len(r.Expired) + len(r.Transitioned) + len(r.Kept) + len(r.Refused) + len(r.Cascaded); n != len(images) {
+			t.Fatalf("%d of %d images accounted for", n, len(images))
+		}
+		if _, err := json.Marshal(r.Preview()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

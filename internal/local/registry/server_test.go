@@ -656,3 +656,38 @@ func TestOtherClients(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkPush pushes images with a layer of 16 MiB.
+func BenchmarkPush(b *testing.B) {
+	db, err := state.Open("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s, err := New(Config{DB: db, Dir: b.TempDir(), Clock: &handClock{time.Now()}, Account: "000000000000", Region: "us-east-1"})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := s.CreateRepository(Repository{Name: "app"}); err != nil {
+		b.Fatal(err)
+	}
+	ts := httptest.NewServer(NewServer(s, NewTokens(time.Now)))
+	defer ts.Close()
+	ref, err := name.ParseReference(strings.TrimPrefix(ts.URL, "http://") + "/app:v1")
+	if err != nil {
+		b.Fatal(err)
+	}
+	const size = 16 << 20
+	b.SetBytes(size)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		im, err := random.Image(size, 1)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		if err := remote.Write(ref, im); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -525,6 +525,20 @@ func TestTemplatesAndSettings(t *testing.T) {
 	if _, err := f.DeregisterPullTimeUpdateExclusion(ctx, &ecr.DeregisterPullTimeUpdateExclusionInput{PrincipalArn: role}); err != nil {
 		t.Error(err)
 	}
+	profile := aws.String("arn:aws:signer:us-east-1:000000000000:/signing-profiles/p")
+	if _, err := f.GetSigningConfiguration(ctx, &ecr.GetSigningConfigurationInput{}); code(err) != "SigningConfigurationNotFoundException" {
+		t.Error(err)
+	}
+	if _, err := f.PutSigningConfiguration(ctx, &ecr.PutSigningConfigurationInput{SigningConfiguration: &types.SigningConfiguration{Rules: []types.SigningRule{{SigningProfileArn: profile}}}}); err != nil {
+		t.Error(err)
+	}
+	if out, err := f.DescribeImageSigningStatus(ctx, &ecr.DescribeImageSigningStatusInput{RepositoryName: aws.String("auto/app"), ImageId: &types.ImageIdentifier{ImageTag: aws.String("v1")}}); err != nil ||
+		len(out.SigningStatuses) != 1 || out.SigningStatuses[0].Status != "FAILED" {
+		t.Error(out, err)
+	}
+	if _, err := f.DeleteSigningConfiguration(ctx, &ecr.DeleteSigningConfigurationInput{}); err != nil {
+		t.Error(err)
+	}
 	if _, err := f.GetRegistryPolicy(ctx, &ecr.GetRegistryPolicyInput{}); code(err) != "RegistryPolicyNotFoundException" {
 		t.Error(err)
 	}

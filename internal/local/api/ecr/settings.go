@@ -32,6 +32,7 @@ func (s *service) settings(svc *wire.Service) {
 	wire.Handle(svc, "PutSigningConfiguration", s.putSigning, wire.Partly("recorded; nothing is signed"))
 	wire.Handle(svc, "GetSigningConfiguration", s.getSigning)
 	wire.Handle(svc, "DeleteSigningConfiguration", s.deleteSigning)
+	wire.Handle(svc, "DescribeImageSigningStatus", s.signingStatus, wire.Partly("nothing is signed: the status is FAILED and says so"))
 }
 
 // Names of the registry's documents.
@@ -259,4 +260,33 @@ func (s *service) listExclusions(_ context.Context, in *ecrapi.ListPullTimeUpdat
 	out.PullTimeUpdateExclusions = append(out.PullTimeUpdateExclusions, arns...)
 	out.NextToken = next
 	return out, err
+}
+
+func (s *service) signingStatus(ctx context.Context, in *ecrapi.DescribeImageSigningStatusInput) (*ecrapi.DescribeImageSigningStatusOutput, error) {
+	r, err := s.repository(ctx, in.RegistryId, in.RepositoryName, "DescribeImageSigningStatus")
+	if err != nil {
+		return nil, err
+	}
+	id := idOf(*in.ImageId)
+	im, fail, err := s.Store.Image(r.Name, id)
+	if err != nil {
+		return nil, shown(err)
+	}
+	if fail != nil {
+		return nil, s.notFound(id, r.Name)
+	}
+	id.Digest = im.Digest
+	out := &ecrapi.DescribeImageSigningStatusOutput{ImageId: wire.Ptr(apiID(id)), RegistryId: &s.Account, RepositoryName: &r.Name, SigningStatuses: []ecrapi.ImageSigningStatus{}}
+	c := &ecrapi.SigningConfiguration{}
+	s.stored(signingSetting, c)
+	for _, rule := range c.Rules {
+		covered := len(rule.RepositoryFilters) == 0 || slices.ContainsFunc(rule.RepositoryFilters, func(f ecrapi.SigningRepositoryFilter) bool {
+			return lifecycle.MatchPattern(wire.Value(f.Filter), r.Name)
+		})
+		if covered {
+			out.SigningStatuses = append(out.SigningStatuses, ecrapi.ImageSigningStatus{SigningProfileArn: rule.SigningProfileArn, Status: wire.String("FAILED"),
+				FailureCode: wire.String("NotSupported"), FailureReason: wire.String("not supported: the local AWS signs nothing")})
+		}
+	}
+	return out, nil
 }
