@@ -242,10 +242,10 @@ func printPreview(w io.Writer, r lifecycle.Result) error {
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", what, shortDigest(im.Digest), tags, why)
 	}
 	for _, m := range r.Expired {
-		row("expire", m.Image, fmt.Sprintf("rule %d", m.RulePriority))
+		row("expire", m.Image, m.Why())
 	}
 	for _, m := range r.Transitioned {
-		row("archive", m.Image, fmt.Sprintf("rule %d", m.RulePriority))
+		row("archive", m.Image, m.Why())
 	}
 	for _, c := range r.Cascaded {
 		row("follows", c.Image, c.Why())

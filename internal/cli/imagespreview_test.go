@@ -50,7 +50,7 @@ func TestImagesPreview(t *testing.T) {
 	if compact.String() != want {
 		t.Errorf("got  %s\nwant %s", compact.String(), want)
 	}
-	if code, out, err := runImages(t, previewImages, "preview", "--policy", policy, "--images", "-"); code != 0 || !strings.Contains(out, "1 expire") {
+	if code, out, err := runImages(t, previewImages, "preview", "--policy", policy, "--images", "-"); code != 0 || !strings.Contains(out, "1 expire") || !strings.Contains(out, "rule 7: newest 2 of 2 matched, 1 stay") {
 		t.Error(code, out, err)
 	}
 	uses := policyFile(t, "uses.json", `[{"image":"127.0.0.1:4566/app@sha256:a","by":"service prod/app"},{"image":"v2","by":"service qa/app"}]`)

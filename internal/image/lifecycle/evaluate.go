@@ -35,12 +35,6 @@ type Result struct {
 	Cascaded []Cascaded
 }
 
-// Marked is an image a rule acts on.
-type Marked struct {
-	Image        *Image
-	RulePriority int
-}
-
 // Refused is an image a rule marked and ECR would not touch.
 type Refused struct {
 	Image        *Image
@@ -272,9 +266,9 @@ func (e *evaluation) result(p Policy, now time.Time) Result {
 			case !e.going[i]:
 				res.Refused = append(res.Refused, Refused{im, r.Priority, CodeReferenced, e.images[e.by[i]].Digest})
 			case r.Action.Type == Transition:
-				res.Transitioned = append(res.Transitioned, Marked{im, r.Priority})
+				res.Transitioned = append(res.Transitioned, Marked{im, r.Priority, e.grounds(i, p, now)})
 			default:
-				res.Expired = append(res.Expired, Marked{im, r.Priority})
+				res.Expired = append(res.Expired, Marked{im, r.Priority, e.grounds(i, p, now)})
 			}
 			continue
 		}
