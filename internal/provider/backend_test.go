@@ -94,11 +94,8 @@ func (m memoryServices) Read(_ context.Context, ref deploy.Ref) (deploy.Observed
 	if out.TargetGroup != "" {
 		o.TargetGroup = &deploy.TargetGroup{ARN: out.TargetGroup}
 	}
-	o.Service.Tags = maps.Clone(d.target.Spec.Tags)
-	if o.Service.Tags == nil {
-		o.Service.Tags = map[string]string{}
-	}
-	o.Service.Tags["service"], o.Service.Tags["environment"] = d.target.Spec.Name, d.target.Spec.Environment
+	o.Service.Tags = map[string]string{"service": d.target.Spec.Name, "environment": d.target.Spec.Environment}
+	maps.Copy(o.Service.Tags, d.target.Spec.Tags)
 	// The engine writes the Spec back from AWS: without what AWS does not keep, and with what it
 	// chooses or says in other words.
 	o.Spec.Team, o.Spec.Alarms, o.Spec.Discovery, o.Spec.Schedule = "", nil, nil, ""

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -11,8 +12,6 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/mapplanmodifier"
-	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
@@ -46,9 +45,8 @@ func (r *clusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 	attrs["balancer_zone_id"] = computed("Hosted zone of that name, for alias records.", false)
 	attrs["autoscaling_group"] = computed("Name of the Auto Scaling group; empty without instances.", false)
 	attrs["capacity_provider"] = computed("Name of the capacity provider; empty without one.", false)
-	keep := []planmodifier.Map{}
-	attrs["listener_arns"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, PlanModifiers: keep, MarkdownDescription: "Listener → ARN."}
-	attrs["urls"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, PlanModifiers: append(keep, mapplanmodifier.UseStateForUnknown()), MarkdownDescription: "Listener → address."}
+	attrs["listener_arns"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Listener → ARN."}
+	attrs["urls"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Listener → address."}
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "What services stand on: an ECS cluster with a group of container instances in several zones and a load balancer with named listeners. " +
 			"Creating waits until the instances have registered. Ids of things that exist already can be given; those are used and never changed.",
@@ -234,38 +232,44 @@ func clusterState(prior tfsdk.State, before clusterinfra.Spec, got clusterinfra.
 	return tftypes.NewValue(prior.Raw.Type(), fields), nil
 }
 
+// clusterSpec is what was asked for, as far as it is so. What AWS does not tell, and what belongs to
+// others, is as it was asked for.
 func clusterSpec(before clusterinfra.Spec, got clusterinfra.State) clusterinfra.Spec {
 	seen := before
-	seen.VPC, seen.Subnets, seen.BalancerSubnets = got.VPC, got.Subnets, got.BalancerSubnets
-	seen.ContainerInsights, seen.LogGroup, seen.LogRetention, seen.Tags = got.Insights, got.LogGroup, got.LogRetention, got.Tags
-	if seen.Zones == 0 {
-		seen.Zones = 3
-	}
+	seen.VPC, seen.Subnets, seen.BalancerSubnets, seen.Tags = got.VPC, got.Subnets, got.BalancerSubnets, got.Tags
+	seen.ContainerInsights = cmp.Or(got.Insights, "disabled")
+	seen.Zones = cmp.Or(before.Zones, 3)
+	seen.LogGroup, seen.LogRetention = cmp.Or(before.LogGroup, got.LogGroup), cmp.Or(got.LogRetention, before.LogRetention, 30)
 	seen.Instances = got.Instances
-	if got.Instances != nil && before.Instances != nil {
+	if got.Instances != nil {
 		i := *got.Instances
-		// The group's size belongs to whoever scales it; an AMI by SSM parameter is resolved at each apply.
-		i.Desired, i.AMI, i.UserData = before.Instances.Desired, before.Instances.AMI, before.Instances.UserData
+		i.RootGiB, i.IngressPorts = cmp.Or(i.RootGiB, 30), cmp.Or(i.IngressPorts, "32768-65535")
+		i.TargetCapacity = cmp.Or(i.TargetCapacity, 100)
+		if b := before.Instances; b != nil {
+			// The group's size belongs to whoever scales it; a newer AMI is a rotation of its own.
+			i.Desired, i.UserData = b.Desired, b.UserData
+			if b.AMI == "" {
+				i.AMI = ""
+			}
+			if !i.CapacityProvider {
+				i.TargetCapacity = cmp.Or(b.TargetCapacity, 100)
+			}
+		}
 		seen.Instances = &i
 	}
-	switch {
-	case before.Balancer == nil && got.BalancerARN == "":
+	if got.BalancerARN == "" {
 		seen.Balancer = nil
-	case before.Balancer != nil && got.BalancerARN == "":
-		seen.Balancer = nil
-	default:
-		b := clusterinfra.Balancer{IdleTimeout: time.Minute}
-		if before.Balancer != nil {
-			b = *before.Balancer
-		}
-		b.Listeners = map[string]clusterinfra.Listener{}
-		for name, l := range got.Listeners {
-			if l.Protocol == "" {
-				l.Protocol = "HTTP"
-			}
-			b.Listeners[name] = l
-		}
-		seen.Balancer = &b
+		return seen
 	}
+	b := clusterinfra.Balancer{IdleTimeout: time.Minute}
+	if before.Balancer != nil {
+		b = *before.Balancer
+	}
+	b.Listeners = map[string]clusterinfra.Listener{}
+	for name, l := range got.Listeners {
+		l.Protocol = cmp.Or(l.Protocol, "HTTP")
+		b.Listeners[name] = l
+	}
+	seen.Balancer = &b
 	return seen
 }

@@ -289,6 +289,9 @@ func TestRenderedModules(t *testing.T) {
 	needTerraform(t)
 	files, _ := filepath.Glob("../service/testdata/good/*.yaml")
 	examples, _ := filepath.Glob("../../examples/*/slipway.yaml")
+	var config strings.Builder
+	specs := map[deploy.Ref]service.Spec{}
+	listeners := map[string]map[string]bool{} // cluster → names
 	for _, path := range append(files, examples...) {
 		data, err := os.ReadFile(path)
 		if err != nil {
@@ -299,42 +302,53 @@ func TestRenderedModules(t *testing.T) {
 			t.Fatal(faults)
 		}
 		for _, env := range f.Environments() {
-			t.Run(f.Service+"-"+env, func(t *testing.T) {
-				spec, _ := f.Spec(env)
-				module, err := render.Render(spec, render.Options{Image: digest(1)})
-				if err != nil {
-					t.Fatal(err)
-				}
-				m := newMemory()
-				config := resourceOnly(string(module)) + fmt.Sprintf(`
-resource "slipway_cluster" "c" {
-  name     = %q
-  balancer = { listeners = { %s = { port = 80 } } }
-}
-`, spec.Cluster, env)
-				config = strings.Replace(config, `resource "slipway_service" "this" {`, `resource "slipway_service" "this" {
-  depends_on = [slipway_cluster.c]`, 1)
-				acctest.UnitTest(t, acctest.TestCase{
-					ProtoV6ProviderFactories: factories(m),
-					Steps: []acctest.TestStep{{
-						Config: config,
-						Check: func(*terraform.State) error {
-							spec.Containers = withSecretARNs(spec.Containers, m.applies[0].Infra)
-							if d := service.Diff(spec, m.applies[0].Spec); len(d) > 0 {
-								return fmt.Errorf("the engine was asked for something else: %v", d)
-							}
-							return nil
-						},
-					}},
-				})
-			})
+			spec, _ := f.Spec(env)
+			spec.Name = fmt.Sprintf("%s-%d", spec.Name, len(specs)) // the examples share names
+			module, err := render.Render(spec, render.Options{Image: digest(1)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			specs[deploy.Target{Spec: spec}.Ref()] = spec
+			if listeners[spec.Cluster] == nil {
+				listeners[spec.Cluster] = map[string]bool{}
+			}
+			listeners[spec.Cluster][env] = true
+			config.WriteString(strings.Replace(resourceOnly(string(module)), `"this" {`, fmt.Sprintf(`"s%d" {
+  depends_on = [slipway_cluster.%s]`, len(specs), spec.Cluster), 1))
 		}
 	}
+	for cluster, names := range listeners {
+		fmt.Fprintf(&config, "resource \"slipway_cluster\" %q {\n  name = %q\n  balancer = { listeners = {", cluster, cluster)
+		for name := range names {
+			fmt.Fprintf(&config, " %s = { port = 80 },", name)
+		}
+		config.WriteString(" } }\n}\n")
+	}
+	m := newMemory()
+	acctest.UnitTest(t, acctest.TestCase{
+		ProtoV6ProviderFactories: factories(m),
+		Steps: []acctest.TestStep{{
+			Config: config.String(),
+			Check: func(*terraform.State) error {
+				if len(m.applies) != len(specs) {
+					return fmt.Errorf("%d of %d applied", len(m.applies), len(specs))
+				}
+				for _, got := range m.applies {
+					want := specs[got.Ref()]
+					want.Containers = withSecretARNs(want.Containers, got.Infra)
+					if d := service.Diff(want, got.Spec); len(d) > 0 {
+						return fmt.Errorf("the engine was asked for something else: %v", d)
+					}
+				}
+				return nil
+			},
+		}},
+	})
 }
 
-// resourceOnly cuts the terraform and provider blocks off, which the test harness writes itself.
+// resourceOnly is the module's resource: the test harness writes the rest itself.
 func resourceOnly(module string) string {
-	return module[strings.Index(module, "resource "):]
+	return module[strings.Index(module, "resource "):strings.Index(module, "output ")]
 }
 
 func TestRepositoryAndImage(t *testing.T) {

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -102,9 +103,17 @@ func (r *repositoryResource) Read(ctx context.Context, req resource.ReadRequest,
 		resp.Diagnostics.AddError("The state cannot be read", err.Error())
 		return
 	}
-	if got.Encryption == "" {
-		got.Encryption = "AES256"
+	var before clusterinfra.Repository
+	if err := repositoryTable.decode(req.State.Raw, reflect.ValueOf(&before).Elem(), ""); err != nil {
+		resp.Diagnostics.AddError("The state cannot be read", err.Error())
+		return
 	}
+	got.Encryption = cmp.Or(got.Encryption, "AES256")
+	itself := func(s string) string { return s }
+	got.Mutable = inOrderOf(got.Mutable, before.Mutable, itself)
+	got.PullAccounts = inOrderOf(got.PullAccounts, before.PullAccounts, itself)
+	got.PullRoles = inOrderOf(got.PullRoles, before.PullRoles, itself)
+	got.PushRoles = inOrderOf(got.PushRoles, before.PushRoles, itself)
 	if err := repositoryTable.encode(reflect.ValueOf(got), req.State.Raw.Type(), req.State.Raw, "").As(&attrs); err != nil {
 		resp.Diagnostics.AddError("The repository cannot be read", err.Error())
 		return

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -197,6 +198,9 @@ func inOrderOf[T any](entries, before []T, key func(T) string) []T {
 // failure is what a person reads when a deployment has failed: the cause first, then what was seen.
 func failure(err error) (summary, detail string) {
 	var f *deploy.Failure
+	if ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded); ended && !errors.As(err, &f) {
+		return "Nobody waits for the deployment any more", err.Error() + "\n\nAWS goes on with what it was told. Apply again to follow it to its end."
+	}
 	if !errors.As(err, &f) {
 		return "The service is not deployed", err.Error() + "\n\nApply again to go on where it stopped."
 	}
