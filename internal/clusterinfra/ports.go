@@ -60,7 +60,7 @@ type Network interface {
 	// DefaultVPC returns its id, or ErrNotFound.
 	DefaultVPC(ctx context.Context) (string, error)
 	Subnets(ctx context.Context, vpc string, ids []string) ([]Subnet, error)
-	// SecurityGroup finds one by VPC and name.
+	// SecurityGroup finds one by name, in any VPC if none is given.
 	SecurityGroup(ctx context.Context, vpc, name string) (SecurityGroup, error)
 	PutSecurityGroup(ctx context.Context, want SecurityGroup) (SecurityGroup, error)
 	// DeleteSecurityGroup returns ErrInUse while an interface uses it.
@@ -101,6 +101,7 @@ type Role struct {
 	Name, ARN string
 	Trust     string   // JSON
 	Managed   []string // ARNs of managed policies
+	InProfile bool     // an instance profile of the same name holds it; read only
 	Tags      map[string]string
 }
 
@@ -118,6 +119,7 @@ type Templates interface {
 type Template struct {
 	Name, ID, Version string
 	AMI, Type         string
+	Source            string // SSM parameter the AMI came from; empty: it was given. Kept as a tag
 	Profile           string // instance profile name
 	KeyName           string
 	SecurityGroups    []string
@@ -173,6 +175,8 @@ type Listeners interface {
 	Listeners(ctx context.Context, balancer string) ([]NamedListener, error)
 	PutListener(ctx context.Context, balancer string, want NamedListener) (NamedListener, error)
 	DeleteListener(ctx context.Context, arn string) error
+	// BalancerOf finds a load balancer that has a listener tagged for the cluster.
+	BalancerOf(ctx context.Context, cluster string) (string, error)
 }
 
 // NamedListener is a listener whose default action answers 404.

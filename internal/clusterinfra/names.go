@@ -1,0 +1,176 @@
+package clusterinfra
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// TagCluster marks what was made for a cluster; TagListener names a listener.
+const (
+	TagCluster  = "slipway:cluster"
+	TagListener = "slipway:listener"
+)
+
+type names struct{ cluster string }
+
+func (n names) role() string          { return bounded("slipway-"+n.cluster+"-instances", 64) }
+func (n names) template() string      { return "slipway-" + n.cluster }
+func (n names) group() string         { return "slipway-" + n.cluster }
+func (n names) provider() string      { return "slipway-" + n.cluster }
+func (n names) balancer() string      { return bounded("slipway-"+n.cluster, 32) }
+func (n names) instanceGroup() string { return "slipway-" + n.cluster + "-instances" }
+func (n names) balancerGroup() string { return "slipway-" + n.cluster + "-balancer" }
+func (n names) logGroup() string      { return "/slipway/" + n.cluster }
+
+// bounded shortens a name that is too long, and makes up for it with a digest.
+func bounded(name string, limit int) string {
+	if len(name) <= limit {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	return strings.TrimRight(name[:limit-9], "-") + "-" + hex.EncodeToString(sum[:4])
+}
+
+func tagged(s Spec) map[string]string {
+	tags := maps.Clone(s.Tags)
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	tags[TagCluster] = s.Name
+	return tags
+}
+
+// owned says whether something was made for the cluster, and not given.
+func owned(tags map[string]string, cluster string) bool { return tags[TagCluster] == cluster }
+
+// userData configures the agent, then runs what the user gave.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-config.html
+func userData(cluster, more string) string {
+	text := `#!/bin/bash
+cat >> /etc/ecs/ecs.config <<'CONFIG'
+ECS_CLUSTER=` + cluster + `
+ECS_ENABLE_SPOT_INSTANCE_DRAINING=true
+ECS_ENABLE_TASK_IAM_ROLE=true
+ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST=true
+ECS_AWSVPC_BLOCK_IMDS=true
+ECS_ENABLE_CONTAINER_METADATA=true
+ECS_AVAILABLE_LOGGING_DRIVERS=["json-file","awslogs"]
+CONFIG
+`
+	if more = strings.TrimSpace(more); more != "" {
+		text += more + "\n"
+	}
+	return text
+}
+
+// The ECS-optimized Amazon Linux 2023 AMIs.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/retrieve-ecs-optimized_AMI.html
+func amiParameter(architecture string) string {
+	if architecture == "arm64" {
+		return "/aws/service/ecs/optimized-ami/amazon-linux-2023/arm64/recommended/image_id"
+	}
+	return "/aws/service/ecs/optimized-ami/amazon-linux-2023/recommended/image_id"
+}
+
+// architectureOf tells by the type's name: processors of AWS's own carry a g after the generation.
+func architectureOf(i Instances) string {
+	if i.Architecture != "" {
+		return strings.ToLower(i.Architecture)
+	}
+	family, _, _ := strings.Cut(i.Type, ".")
+	digit := strings.IndexAny(family, "0123456789")
+	if family == "a1" || digit >= 0 && strings.HasPrefix(strings.TrimLeft(family[digit:], "0123456789"), "g") && !strings.HasPrefix(family, "g") {
+		return "arm64"
+	}
+	return "x86_64"
+}
+
+const instanceTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ec2.amazonaws.com"},"Action":"sts:AssumeRole"}]}`
+
+// The agent's own permissions, and sessions through SSM instead of SSH keys.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/instance_IAM_role.html
+var instancePolicies = []string{
+	"arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role",
+	"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
+}
+
+// LifecyclePreset keeps the images people need and lets the rest go: the newest 100 tagged for
+// production, the newest 100 versions, the newest 100 others, and untagged ones for 7 days. Several
+// prefixes in one rule would have to match all at once, so each has its own.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html
+func LifecyclePreset() string {
+	type selection struct {
+		TagStatus     string   `json:"tagStatus"`
+		TagPrefixList []string `json:"tagPrefixList,omitempty"`
+		CountType     string   `json:"countType"`
+		CountUnit     string   `json:"countUnit,omitempty"`
+		CountNumber   int      `json:"countNumber"`
+	}
+	type rule struct {
+		Priority    int               `json:"rulePriority"`
+		Description string            `json:"description"`
+		Selection   selection         `json:"selection"`
+		Action      map[string]string `json:"action"`
+	}
+	expire := map[string]string{"type": "expire"}
+	rules := []rule{{Description: "untagged images after 7 days",
+		Selection: selection{TagStatus: "untagged", CountType: "sinceImagePushed", CountUnit: "days", CountNumber: 7}}}
+	for _, prefix := range []string{"prod", "v", "latest"} {
+		rules = append(rules, rule{Description: "more than 100 images tagged " + prefix + "…",
+			Selection: selection{TagStatus: "tagged", TagPrefixList: []string{prefix}, CountType: "imageCountMoreThan", CountNumber: 100}})
+	}
+	rules = append(rules, rule{Description: "more than 500 images",
+		Selection: selection{TagStatus: "any", CountType: "imageCountMoreThan", CountNumber: 500}})
+	for i := range rules {
+		rules[i].Priority, rules[i].Action = (i+1)*10, expire
+	}
+	data, err := json.Marshal(map[string]any{"rules": rules})
+	if err != nil {
+		panic("lifecycle preset does not marshal: " + err.Error()) // only plain fields
+	}
+	return string(data)
+}
+
+// RefusedError is a spec that cannot be made as it is written.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+func refuse(format string, args ...any) error { return &RefusedError{fmt.Sprintf(format, args...)} }
+
+func (s Spec) check() error {
+	switch {
+	case s.Name == "":
+		return refuse("the cluster has no name")
+	case s.Instances != nil && s.Instances.Type == "":
+		return refuse("cluster %s: instances need a type", s.Name)
+	case s.Instances != nil && (s.Instances.Min < 0 || s.Instances.Max < s.Instances.Min || s.Instances.Max == 0):
+		return refuse("cluster %s: instances need 0 ≤ min ≤ max and max ≥ 1, not min %d and max %d", s.Name, s.Instances.Min, s.Instances.Max)
+	case s.Instances != nil && s.Instances.Desired != 0 && (s.Instances.Desired < s.Instances.Min || s.Instances.Desired > s.Instances.Max):
+		return refuse("cluster %s: %d instances are not between min %d and max %d", s.Name, s.Instances.Desired, s.Instances.Min, s.Instances.Max)
+	}
+	if s.Balancer == nil {
+		return nil
+	}
+	ports := map[int]string{}
+	for _, name := range slices.Sorted(maps.Keys(s.Balancer.Listeners)) {
+		l := s.Balancer.Listeners[name]
+		switch {
+		case l.Port < 1 || l.Port > 65535:
+			return refuse("cluster %s: listener %s has port %d: 1 to 65535 are allowed", s.Name, name, l.Port)
+		case ports[l.Port] != "":
+			return refuse("cluster %s: listeners %s and %s have the same port %d", s.Name, ports[l.Port], name, l.Port)
+		case l.Protocol == "HTTPS" && l.Certificate == "":
+			return refuse("cluster %s: listener %s is HTTPS and needs a certificate", s.Name, name)
+		case l.Protocol != "" && l.Protocol != "HTTP" && l.Protocol != "HTTPS":
+			return refuse("not supported: listener %s of protocol %s; use HTTP or HTTPS", name, l.Protocol)
+		}
+		ports[l.Port] = name
+	}
+	return nil
+}

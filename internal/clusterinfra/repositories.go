@@ -1,0 +1,63 @@
+package clusterinfra
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+)
+
+var repositoryName = regexp.MustCompile(`^(?:[a-z0-9]+(?:[._-][a-z0-9]+)*/)*[a-z0-9]+(?:[._-][a-z0-9]+)*$`)
+
+var accountID = regexp.MustCompile(`^[0-9]{12}$`)
+
+// Apply creates the repository or changes it.
+func (r *Repositories) Apply(ctx context.Context, want Repository) (Repository, error) {
+	switch {
+	case len(want.Name) < 2 || len(want.Name) > 256 || !repositoryName.MatchString(want.Name):
+		return Repository{}, refuse("%q is no repository name: 2 to 256 small letters, digits, and - _ . / between them", want.Name)
+	case len(want.Mutable) > 5:
+		return Repository{}, refuse("repository %s has %d patterns of movable tags: 5 are allowed", want.Name, len(want.Mutable))
+	case len(want.Mutable) > 0 && !want.Immutable:
+		return Repository{}, refuse("repository %s: patterns of movable tags mean something only with immutable tags", want.Name)
+	}
+	for _, a := range want.PullAccounts {
+		if !accountID.MatchString(a) {
+			return Repository{}, refuse("repository %s: %q is no account id (12 digits)", want.Name, a)
+		}
+	}
+	have, err := r.images.Repository(ctx, want.Name)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return Repository{}, fmt.Errorf("reading repository %s: %w", want.Name, err)
+	}
+	if err == nil && want.Encryption != "" && have.Encryption != want.Encryption {
+		return Repository{}, refuse("repository %s is encrypted with %s, which cannot change: make another one", want.Name, have.Encryption)
+	}
+	got, err := r.images.PutRepository(ctx, want)
+	if err != nil {
+		return got, fmt.Errorf("keeping repository %s: %w", want.Name, err)
+	}
+	return got, nil
+}
+
+// Read returns the repository, or ErrNotFound.
+func (r *Repositories) Read(ctx context.Context, name string) (Repository, error) {
+	got, err := r.images.Repository(ctx, name)
+	if err != nil {
+		return got, fmt.Errorf("reading repository %s: %w", name, err)
+	}
+	slices.Sort(got.PullAccounts)
+	slices.Sort(got.PullRoles)
+	slices.Sort(got.PushRoles)
+	return got, nil
+}
+
+// Delete deletes the repository; without force only an empty one (ErrNotEmpty).
+func (r *Repositories) Delete(ctx context.Context, name string, force bool) error {
+	err := r.images.DeleteRepository(ctx, name, force)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("deleting repository %s: %w", name, err)
+	}
+	return nil
+}
