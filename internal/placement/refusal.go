@@ -84,6 +84,9 @@ func (c *compiled) filter(i *Instance) Reason {
 	case !i.AgentConnected:
 		return Agent
 	}
+	if len(c.req.Zones) > 0 && !slices.Contains(c.req.Zones, i.AZ) {
+		return MissingAttr
+	}
 	for _, a := range c.attributes {
 		if v, ok := i.Attribute(a.name); !ok || a.valued && v != a.value {
 			return MissingAttr
@@ -128,6 +131,10 @@ func (c *compiled) refusal(i *Instance, why Reason) Refusal {
 	case Agent:
 		r.Detail = "the agent is not connected"
 	case MissingAttr:
+		if len(c.req.Zones) > 0 && !slices.Contains(c.req.Zones, i.AZ) {
+			r.Detail = fmt.Sprintf("none of the subnets is in %s", i.AZ)
+			break
+		}
 		for _, a := range c.attributes {
 			if v, ok := i.Attribute(a.name); !ok {
 				r.Detail = "no attribute " + a.name

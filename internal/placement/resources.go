@@ -126,6 +126,7 @@ type Request struct {
 	Ports      []Port   // fixed host ports; dynamic ones are not named
 	Group      string   // task group: service:NAME, family:NAME or as given; spread and distinctInstance count by it
 	Attributes []string // attributes the instance must have: NAME, or NAME=VALUE
+	Zones      []string // Availability Zones it may run in: those of an awsvpc task's subnets; empty: any
 	// Constraints must all hold.
 	Constraints []Constraint
 	// Strategies apply in order; none means DefaultStrategies.

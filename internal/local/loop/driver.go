@@ -1,0 +1,498 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/local/runtime"
+	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
+)
+
+// driver takes one task through its life. Its goroutine is in run; containers report through events.
+type driver struct {
+	l      *Tasks
+	arn    string
+	wakeup chan struct{}
+	events chan func()
+	done   chan struct{} // closed when run returns: nobody listens to events any more
+
+	waitsFor []string // target keys
+
+	// What follows belongs to run, except running.
+	def   *ecsapi.TaskDefinition
+	task  runtime.Task
+	units []*unit // in the order of the definition
+	// starting ends when the task is asked to stop: pulls and starts under way are given up.
+	starting context.Context
+
+	mu      sync.Mutex
+	running map[string]runtime.Container
+}
+
+// unit is a container of the task.
+type unit struct {
+	def     *ecsapi.ContainerDefinition
+	c       runtime.Container
+	started bool // Start has been called
+	up      bool // it has run
+	exited  bool
+	code    int
+	health  string // of a container with a check
+	logs    []io.Closer
+}
+
+func newDriver(l *Tasks, arn string) *driver {
+	return &driver{l: l, arn: arn, wakeup: make(chan struct{}, 1), events: make(chan func()), done: make(chan struct{}), running: map[string]runtime.Container{}}
+}
+
+func (d *driver) poke() {
+	select {
+	case d.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+func (d *driver) container(name string) (runtime.Container, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.running[name]
+	return c, ok
+}
+
+// send hands f to the driver's goroutine.
+func (d *driver) send(f func()) {
+	select {
+	case d.events <- f:
+	case <-d.done:
+	}
+}
+
+// read returns the task as it is now; nil if it is gone.
+func (d *driver) read() (t *state.Task) {
+	_ = d.l.cfg.State.DB.View(func(tx *state.Tx) error {
+		t, _ = d.l.cfg.State.Tasks.Get(tx, d.arn)
+		return nil
+	})
+	return t
+}
+
+// write changes the task.
+func (d *driver) write(f func(tx *state.Tx, t *state.Task)) {
+	err := d.l.cfg.State.DB.Update(func(tx *state.Tx) error {
+		d.l.cfg.State.Tasks.Modify(tx, d.arn, func(t *state.Task) {
+			t.Version++
+			t.Containers = slices.Clone(t.Containers)
+			f(tx, t)
+		})
+		return nil
+	})
+	if err != nil {
+		d.l.cfg.Log.Error("writing a task", "task", d.arn, "err", err)
+	}
+}
+
+func (d *driver) now() time.Time { return d.l.cfg.Clock.Now() }
+
+// run goes on until the task is STOPPED or ctx ends.
+func (d *driver) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer close(d.done)
+	starting, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	d.starting = starting
+	for ctx.Err() == nil {
+		t := d.read()
+		if t == nil || t.DesiredStatus == "STOPPED" {
+			break
+		}
+		if d.advance(ctx, t) {
+			continue
+		}
+		d.wait(ctx, nil)
+	}
+	giveUp()
+	if ctx.Err() == nil {
+		d.end(ctx)
+	}
+}
+
+// wait handles one event, or returns at a wake-up or when timer fires.
+func (d *driver) wait(ctx context.Context, timer <-chan time.Time) {
+	select {
+	case f := <-d.events:
+		f()
+	case <-d.wakeup:
+	case <-timer:
+	case <-ctx.Done():
+	}
+}
+
+// advance does the next step that is possible; again says that there may be another.
+func (d *driver) advance(ctx context.Context, t *state.Task) (again bool) {
+	switch t.LastStatus {
+	case "PROVISIONING":
+		return d.provision()
+	case "PENDING":
+		if d.task == nil {
+			return d.prepare(ctx, t)
+		}
+		return d.startContainers(ctx)
+	case "ACTIVATING":
+		return d.activate()
+	}
+	return false
+}
+
+// fail asks for the end of the task, for a reason of its own.
+func (d *driver) fail(code, reason string) {
+	d.write(func(_ *state.Tx, t *state.Task) {
+		if t.DesiredStatus != "STOPPED" {
+			t.DesiredStatus, t.StopCode, t.StoppedReason = "STOPPED", code, reason
+		}
+	})
+}
+
+// prepare reads the definition and makes the task's network.
+func (d *driver) prepare(ctx context.Context, t *state.Task) bool {
+	var def *ecsapi.TaskDefinition
+	_ = d.l.cfg.State.DB.View(func(tx *state.Tx) error {
+		if td, ok := d.l.cfg.State.TaskDefinitions.Get(tx, definitionKey(t.TaskDefinition)); ok {
+			def = &td.Def
+		}
+		return nil
+	})
+	if def == nil {
+		d.fail("TaskFailedToStart", "InternalError: task definition "+t.TaskDefinition+" is not there")
+		return true
+	}
+	spec := runtime.TaskSpec{ID: t.ID, NetworkMode: wire.Value(def.NetworkMode)}
+	if spec.NetworkMode == "" {
+		spec.NetworkMode = "bridge"
+	}
+	if t.ENI != nil {
+		spec.Hostname = hostname(t.ENI.PrivateIP)
+	}
+	d.def = def
+	for k := range def.ContainerDefinitions {
+		c := overridden(def.ContainerDefinitions[k], t.Overrides)
+		d.units = append(d.units, &unit{def: &c, health: "UNKNOWN"})
+		for _, p := range c.PortMappings {
+			spec.Ports = append(spec.Ports, runtime.Port{Container: int(wire.Value(p.ContainerPort)), Protocol: protocol(wire.Value(p.Protocol))})
+		}
+	}
+	bound := true
+	d.write(func(tx *state.Tx, t *state.Task) { bound = bind(tx, d.l.cfg.State, t, def) })
+	if !bound {
+		d.fail("TaskFailedToStart", "ResourceInitializationError: no dynamic host port is free on the container instance")
+		return true
+	}
+	if !d.slot(ctx) {
+		return false
+	}
+	defer d.release()
+	rt, err := d.l.cfg.Runtime.NewTask(ctx, spec)
+	if err != nil {
+		if ctx.Err() == nil {
+			d.fail("TaskFailedToStart", "ResourceInitializationError: "+err.Error())
+		}
+		return true
+	}
+	d.task = rt
+	d.write(func(_ *state.Tx, t *state.Task) {
+		t.PullStartedAt = d.now()
+		t.Connectivity, t.ConnectivityAt = "CONNECTED", d.now()
+	})
+	return true
+}
+
+func (d *driver) slot(ctx context.Context) bool {
+	select {
+	case d.l.slots <- struct{}{}:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (d *driver) release() { <-d.l.slots }
+
+// startContainers starts every container whose dependencies allow it. When all have run, the task
+// is ACTIVATING.
+func (d *driver) startContainers(ctx context.Context) bool {
+	for _, u := range d.units {
+		if u.started {
+			continue
+		}
+		ready, never := d.ready(u)
+		if never != "" {
+			d.fail("TaskFailedToStart", never)
+			return true
+		}
+		if ready {
+			u.started = true
+			d.start(ctx, u)
+		}
+	}
+	if slices.ContainsFunc(d.units, func(u *unit) bool { return !u.up }) {
+		return false
+	}
+	d.write(func(_ *state.Tx, t *state.Task) {
+		t.LastStatus, t.PullStoppedAt = "ACTIVATING", d.now()
+		for k := range t.Containers {
+			c := &t.Containers[k]
+			c.Bindings = slices.Clone(c.Bindings)
+			for j := range c.Bindings {
+				b := &c.Bindings[j]
+				if addr, ok := d.task.Endpoint(b.ContainerPort, b.Protocol); ok {
+					b.Addr = addr
+				}
+			}
+		}
+	})
+	return true
+}
+
+// ready reports whether u's dependencies hold; never says why they never will.
+//
+// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ContainerDependency.html
+func (d *driver) ready(u *unit) (ready bool, never string) {
+	for _, dep := range u.def.DependsOn {
+		o := d.unit(wire.Value(dep.ContainerName))
+		if o == nil {
+			return false, fmt.Sprintf("container %s depends on %s, which is not there", wire.Value(u.def.Name), wire.Value(dep.ContainerName))
+		}
+		ok := false
+		switch wire.Value(dep.Condition) {
+		case "START":
+			ok = o.up
+		case "HEALTHY":
+			ok = o.up && o.health == "HEALTHY"
+			if o.exited {
+				never = "exited before it was healthy"
+			}
+		case "COMPLETE":
+			ok = o.exited
+		case "SUCCESS":
+			ok = o.exited && o.code == 0
+			if o.exited && o.code != 0 {
+				never = fmt.Sprintf("exited with code %d", o.code)
+			}
+		}
+		if never != "" && !ok {
+			return false, fmt.Sprintf("Container %s cannot start: its dependency %s %s.", wire.Value(u.def.Name), wire.Value(dep.ContainerName), never)
+		}
+		if !ok {
+			return false, ""
+		}
+	}
+	return true, ""
+}
+
+func (d *driver) unit(name string) *unit {
+	for _, u := range d.units {
+		if wire.Value(u.def.Name) == name {
+			return u
+		}
+	}
+	return nil
+}
+
+// start starts a container in the background and reports back.
+func (d *driver) start(ctx context.Context, u *unit) {
+	t := d.read()
+	if t == nil {
+		return
+	}
+	d.l.wg.Go(func() {
+		if !d.slot(d.starting) {
+			d.send(func() { d.started(ctx, u, nil, nil, d.starting.Err()) })
+			return
+		}
+		defer d.release()
+		spec, logs, err := d.spec(d.starting, t, u.def)
+		var c runtime.Container
+		if err == nil {
+			c, err = d.task.Start(d.starting, spec)
+		}
+		d.send(func() { d.started(ctx, u, c, logs, err) })
+	})
+}
+
+// started takes note of a started container, or of why it could not be.
+func (d *driver) started(ctx context.Context, u *unit, c runtime.Container, logs []io.Closer, err error) {
+	name := wire.Value(u.def.Name)
+	u.logs = logs
+	if err != nil {
+		closeAll(logs)
+		u.up, u.exited, u.code = true, true, -1
+		if d.starting.Err() != nil {
+			return // it was given up
+		}
+		reason := startReason(err)
+		d.write(func(_ *state.Tx, t *state.Task) {
+			if k := containerIndex(t, name); k >= 0 {
+				t.Containers[k].Reason, t.Containers[k].LastStatus = reason, "STOPPED"
+			}
+		})
+		d.fail("TaskFailedToStart", reason)
+		return
+	}
+	u.c, u.up = c, true
+	d.mu.Lock()
+	d.running[name] = c
+	d.mu.Unlock()
+	d.write(func(_ *state.Tx, t *state.Task) {
+		if k := containerIndex(t, name); k >= 0 {
+			t.Containers[k].RuntimeID, t.Containers[k].ImageDigest, t.Containers[k].LastStatus = c.ID(), c.ImageDigest(), "RUNNING"
+		}
+	})
+	d.l.wg.Go(func() {
+		exit, err := c.Wait(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		d.send(func() { d.exited(u, exit, err) })
+	})
+	if hasCheck(u.def) {
+		d.l.wg.Go(func() { d.check(ctx, u) })
+	}
+}
+
+// The reasons are AWS's: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/stopped-task-error-codes.html
+func startReason(err error) string {
+	var pull *runtime.PullError
+	var init *initError
+	switch {
+	case errors.As(err, &pull):
+		return "CannotPullContainerError: " + err.Error()
+	case errors.As(err, &init):
+		return "ResourceInitializationError: " + err.Error()
+	}
+	return "CannotStartContainerError: " + err.Error()
+}
+
+// initError is a failure before anything of the container was touched: secrets, logs, volumes.
+type initError struct{ err error }
+
+func (e *initError) Error() string { return e.err.Error() }
+func (e *initError) Unwrap() error { return e.err }
+
+const oomReason = "OutOfMemoryError: Container killed due to memory usage"
+
+// exited takes note of a container that has ended.
+func (d *driver) exited(u *unit, exit runtime.Exit, err error) {
+	name := wire.Value(u.def.Name)
+	u.exited, u.code = true, exit.Code
+	closeAll(u.logs)
+	d.mu.Lock()
+	delete(d.running, name)
+	d.mu.Unlock()
+	essential := u.def.Essential == nil || *u.def.Essential
+	d.write(func(_ *state.Tx, t *state.Task) {
+		if k := containerIndex(t, name); k >= 0 {
+			c := &t.Containers[k]
+			c.LastStatus = "STOPPED"
+			switch {
+			case err != nil:
+				c.Reason = "CannotInspectContainerError: " + err.Error()
+			case exit.OOM:
+				c.Reason = oomReason
+				fallthrough
+			default:
+				code := exit.Code
+				c.ExitCode = &code
+			}
+		}
+		if essential && t.DesiredStatus != "STOPPED" {
+			t.DesiredStatus, t.StopCode, t.StoppedReason = "STOPPED", "EssentialContainerExited", "Essential container in task exited"
+			t.ExecutionStoppedAt = d.now()
+		}
+	})
+}
+
+func closeAll(list []io.Closer) {
+	for _, c := range list {
+		_ = c.Close() // the output is in the store already, or it has been refused before
+	}
+}
+
+func containerIndex(t *state.Task, name string) int {
+	return slices.IndexFunc(t.Containers, func(c state.TaskContainer) bool { return c.Name == name })
+}
+
+// activate waits until the service loop has registered the targets; then the task is RUNNING.
+func (d *driver) activate() bool {
+	keys, done := d.targets(registered)
+	if !done {
+		if len(d.waitsFor) == 0 {
+			d.l.await(d, keys)
+			return true // it may have happened before anybody watched
+		}
+		return false
+	}
+	d.write(func(_ *state.Tx, t *state.Task) {
+		if t.LastStatus == "ACTIVATING" {
+			t.LastStatus, t.StartedAt = "RUNNING", d.now()
+		}
+	})
+	return true
+}
+
+// targets returns the keys of the task's targets and whether cond holds of them.
+func (d *driver) targets(cond func(*state.Tx, *state.ECS, []state.Target) bool) (keys []string, ok bool) {
+	ecs := d.l.cfg.State
+	_ = ecs.DB.View(func(tx *state.Tx) error {
+		t, found := ecs.Tasks.Get(tx, d.arn)
+		if !found {
+			ok = true
+			return nil
+		}
+		list := targetsOf(tx, ecs, balancersOf(tx, ecs, t), t)
+		for k := range list {
+			keys = append(keys, targetKey(&list[k]))
+		}
+		ok = cond(tx, ecs, list)
+		return nil
+	})
+	return keys, ok
+}
+
+// setHealth takes over a container's health and the task's, which is that of its essential
+// containers together.
+func (d *driver) setHealth(u *unit, health string) {
+	if u.health == health {
+		return
+	}
+	u.health = health
+	all := "HEALTHY"
+	any := false
+	for _, x := range d.units {
+		if !hasCheck(x.def) || x.def.Essential != nil && !*x.def.Essential {
+			continue
+		}
+		any = true
+		switch {
+		case x.health == "UNHEALTHY":
+			all = "UNHEALTHY"
+		case x.health == "UNKNOWN" && all == "HEALTHY":
+			all = "UNKNOWN"
+		}
+	}
+	if !any {
+		all = "UNKNOWN"
+	}
+	d.write(func(_ *state.Tx, t *state.Task) {
+		if k := containerIndex(t, wire.Value(u.def.Name)); k >= 0 {
+			t.Containers[k].Health = health
+		}
+		t.HealthStatus = all
+	})
+}
