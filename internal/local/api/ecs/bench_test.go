@@ -1,6 +1,7 @@
 package ecs_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -48,6 +49,66 @@ func BenchmarkRequests(b *testing.B) {
 	} {
 		b.Run(bb.op, func(b *testing.B) {
 			b.ReportAllocs()
+			for b.Loop() {
+				call(bb.op, bb.body)
+			}
+		})
+	}
+}
+
+// BenchmarkScale is the cost of requests in a cluster of 5,000 instances with 100,000 tasks.
+func BenchmarkScale(b *testing.B) {
+	db, err := state.Open("")
+	if err != nil {
+		b.Fatal(err)
+	}
+	st, err := state.NewECS(db)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := wire.NewServer()
+	if _, err := api.Register(s.Service("ecs"), api.Deps{State: st}); err != nil {
+		b.Fatal(err)
+	}
+	call := func(op, body string) {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/", strings.NewReader(body))
+		r.Header.Set("X-Amz-Target", "AmazonEC2ContainerServiceV20141113."+op)
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		if w.Code != http.StatusOK {
+			b.Fatal(op, w.Code, w.Body)
+		}
+	}
+	call("CreateCluster", `{"clusterName":"c"}`)
+	call("RegisterTaskDefinition", `{"family":"f","containerDefinitions":[{"name":"app","image":"nginx","cpu":10,"memory":10,"portMappings":[{"containerPort":80}]}]}`)
+	for i := range 200 {
+		call("CreateService", fmt.Sprintf(`{"cluster":"c","serviceName":"s%d","taskDefinition":"f","desiredCount":500}`, i))
+	}
+	err = db.Update(func(tx *state.Tx) error {
+		for i := range 5000 {
+			ci := &state.ContainerInstance{ARN: fmt.Sprintf("arn:aws:ecs:us-east-1:000000000000:container-instance/c/%032d", i), ClusterName: "c", Status: "ACTIVE",
+				AgentConnected: true, AZ: string(rune('a' + i%3)), CPU: 4096, Memory: 16384, EC2InstanceID: fmt.Sprintf("i-%d", i)}
+			st.ContainerInstances.Put(tx, ci.ARN, ci)
+			for j := range 20 {
+				n := i*20 + j
+				t := &state.Task{ARN: fmt.Sprintf("arn:aws:ecs:us-east-1:000000000000:task/c/%032d", n), ClusterName: "c", ServiceKey: fmt.Sprintf("c/s%d", n/500),
+					ContainerInstance: ci.ARN, LastStatus: "RUNNING", DesiredStatus: "RUNNING", CPU: 10, Memory: 10, LaunchType: "EC2",
+					Containers: []state.TaskContainer{{Name: "app", Bindings: []state.PortBinding{{ContainerPort: 80, HostPort: 32768 + j, Protocol: "tcp"}}}}}
+				st.Tasks.Put(tx, t.ARN, t)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, bb := range []struct{ op, body string }{
+		{"DescribeServices", `{"cluster":"c","services":["s7"]}`},
+		{"RunTask", `{"cluster":"c","taskDefinition":"f"}`},
+		{"ListTasks", `{"cluster":"c"}`},
+		{"DescribeClusters", `{"clusters":["c"]}`},
+	} {
+		b.Run(bb.op, func(b *testing.B) {
 			for b.Loop() {
 				call(bb.op, bb.body)
 			}
