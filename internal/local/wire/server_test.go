@@ -418,6 +418,15 @@ func TestFallbackAndMiddleware(t *testing.T) {
 			}
 		}
 	}
+	var page strings.Builder
+	if err := s.WriteReference(&page); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"| ECS | 77 | 0 | 1 | 76 |", "| ListClusters | partly: paging |", "| CreateCluster | not supported |", "## Scheduler\n\nNone of its 12"} {
+		if !strings.Contains(page.String(), want) {
+			t.Errorf("the reference lacks %q", want)
+		}
+	}
 	func() {
 		defer func() {
 			if p := fmt.Sprint(recover()); !strings.Contains(p, "takes ListClustersInput") {
