@@ -211,3 +211,7 @@ func MovesForward(from, to Point, r Relation) (bool, string) {
 	}
 	return true, ""
 }
+
+// Moves says whether a tag may go from one image to another. Others are given once: a hash or a
+// version that means another image than yesterday is a lie.
+func Moves(tag string) bool { return tag == Latest || strings.HasSuffix(tag, DirtySuffix) }
