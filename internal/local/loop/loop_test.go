@@ -542,7 +542,7 @@ func TestUnhealthyTargetIsReplacedFirst(t *testing.T) {
 		after(20 * time.Second)
 		victim := w.tasks("web")["RUNNING"][0]
 		port := victim.Containers[0].Bindings[0].HostPort
-		w.sick = func(x *state.Target) bool { return x.Port == port }
+		w.update(func(*state.Tx) { w.sick = func(x *state.Target) bool { return x.Port == port } })
 		after(30 * time.Second)
 		got := w.tasks("web")
 		if len(got["RUNNING"]) != 2 || len(got["STOPPED"]) != 1 || got["STOPPED"][0].ARN != victim.ARN {

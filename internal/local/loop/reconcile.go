@@ -535,7 +535,12 @@ func (r *reconciliation) conclude(plan rollout.Plan) {
 		case d.ID == r.primary.ID:
 			r.save(d, func(d *state.Deployment) { d.DesiredCount = r.svc.DesiredCount })
 		case d.Status == "ACTIVE":
-			r.save(d, func(d *state.Deployment) { d.DesiredCount = byDeployment[d.ID] })
+			r.save(d, func(d *state.Deployment) {
+				d.DesiredCount = byDeployment[d.ID]
+				if d.DesiredCount == 0 && d.RolloutState == "IN_PROGRESS" {
+					d.Status = "INACTIVE" // overtaken before it was complete, and nothing of it is left
+				}
+			})
 		}
 	}
 	switch {

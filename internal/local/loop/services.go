@@ -55,6 +55,9 @@ func NewServices(cfg ServicesConfig) *Services {
 // retryAfter is when a service is looked at again after an error of the store.
 const retryAfter = 5 * time.Second
 
+// gather is how long to wait for more changes after the first.
+const gather = 20 * time.Millisecond
+
 // Run reconciles services until ctx ends; it returns the context's error.
 func (s *Services) Run(ctx context.Context) error {
 	db := s.cfg.State.DB
@@ -101,6 +104,10 @@ func (s *Services) Run(ctx context.Context) error {
 		}
 		if len(s.dirty) == 0 {
 			if err := waitFor(ctx, s.cfg.Clock, w, next); err != nil {
+				return err
+			}
+			// Changes come in swarms: one look at all of them is cheaper, and makes one event of many.
+			if err := clock.Sleep(ctx, s.cfg.Clock, gather); err != nil {
 				return err
 			}
 		}
