@@ -1,0 +1,251 @@
+// Package virtual pretends to run containers: no process, no image, no network. It is for tests of
+// thousands of tasks, and deterministic: what happens to a container is a function of its
+// specification and of the clock.
+package virtual
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/local/runtime"
+)
+
+// Clock is the time containers live in.
+type Clock interface {
+	Now() time.Time
+	After(d time.Duration) <-chan time.Time
+}
+
+// Behavior says what becomes of containers. Every function may be nil: then a container starts at
+// once, runs until it is stopped, ends with 0 on SIGTERM, uses nothing, and has no address.
+type Behavior struct {
+	Clock Clock // nil: the machine's
+	// Start is how long a container takes to start, and why it fails to.
+	Start func(runtime.TaskSpec, runtime.ContainerSpec) (delay time.Duration, err error)
+	// Exit is how a container ends by itself, and how long after its start; ok is false if it never
+	// does.
+	Exit func(runtime.TaskSpec, runtime.ContainerSpec) (after time.Duration, code int, ok bool)
+	// Stop is how long a container takes to end after SIGTERM, and its code.
+	Stop func(runtime.TaskSpec, runtime.ContainerSpec) (after time.Duration, code int)
+	// Exec answers a command run in a container, such as a health check.
+	Exec func(task runtime.TaskSpec, c runtime.ContainerSpec, command []string, stdout io.Writer) int
+	// Stats is what a container uses when it has run for a time.
+	Stats func(task runtime.TaskSpec, c runtime.ContainerSpec, ran time.Duration) runtime.Stats
+	// Endpoint is the address that answers for a task's port.
+	Endpoint func(task runtime.TaskSpec, containerPort int, protocol string) (addr string, ok bool)
+}
+
+// Open returns a runtime whose containers do nothing.
+func Open(context.Context, runtime.Options) (runtime.Runtime, error) { return New(Behavior{}), nil }
+
+// New returns a runtime whose containers behave as given.
+func New(b Behavior) runtime.Runtime {
+	if b.Clock == nil {
+		b.Clock = wall{}
+	}
+	return &virtual{b: b, tasks: map[*task]struct{}{}}
+}
+
+type wall struct{}
+
+func (wall) Now() time.Time                         { return time.Now() }
+func (wall) After(d time.Duration) <-chan time.Time { return time.After(d) }
+
+type virtual struct {
+	b     Behavior
+	mu    sync.Mutex
+	tasks map[*task]struct{}
+}
+
+func (v *virtual) Name() string { return "virtual" }
+
+func (v *virtual) NewTask(_ context.Context, spec runtime.TaskSpec) (runtime.Task, error) {
+	t := &task{v: v, spec: spec, closed: make(chan struct{})}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.tasks[t] = struct{}{}
+	return t, nil
+}
+
+func (v *virtual) Close(ctx context.Context) error {
+	v.mu.Lock()
+	tasks := v.tasks
+	v.tasks = map[*task]struct{}{}
+	v.mu.Unlock()
+	var errs []error
+	for t := range tasks {
+		errs = append(errs, t.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+type task struct {
+	v      *virtual
+	spec   runtime.TaskSpec
+	closed chan struct{}
+	once   sync.Once
+	wg     sync.WaitGroup
+}
+
+func (t *task) Start(ctx context.Context, spec runtime.ContainerSpec) (runtime.Container, error) {
+	var delay time.Duration
+	var err error
+	if f := t.v.b.Start; f != nil {
+		delay, err = f(t.spec, spec)
+	}
+	if delay > 0 {
+		select {
+		case <-t.v.b.Clock.After(delay):
+		case <-t.closed:
+		case <-ctx.Done():
+			return nil, &runtime.StartError{Container: spec.Name, Err: ctx.Err()}
+		}
+	}
+	var pull *runtime.PullError
+	switch {
+	case errors.As(err, &pull):
+		return nil, err
+	case err != nil:
+		return nil, &runtime.StartError{Container: spec.Name, Err: err}
+	}
+	select {
+	case <-t.closed:
+		return nil, &runtime.StartError{Container: spec.Name, Err: errors.New("the task is closed")}
+	default:
+	}
+	c := &container{t: t, spec: spec, started: t.v.b.Clock.Now(), stop: make(chan time.Duration, 1), done: make(chan struct{})}
+	t.wg.Go(c.run)
+	return c, nil
+}
+
+func (t *task) Endpoint(port int, protocol string) (string, bool) {
+	if t.v.b.Endpoint == nil {
+		return "", false
+	}
+	return t.v.b.Endpoint(t.spec, port, protocol)
+}
+
+func (t *task) Close(context.Context) error {
+	t.once.Do(func() { close(t.closed) })
+	t.wg.Wait()
+	t.v.mu.Lock()
+	defer t.v.mu.Unlock()
+	delete(t.v.tasks, t)
+	return nil
+}
+
+type container struct {
+	t       *task
+	spec    runtime.ContainerSpec
+	started time.Time
+	stop    chan time.Duration // how long until SIGKILL
+
+	done chan struct{} // closed when exit is set
+	exit runtime.Exit
+}
+
+const killed = 128 + 9
+
+// run is the container's life.
+func (c *container) run() {
+	var exits <-chan time.Time
+	code := 0
+	if f := c.t.v.b.Exit; f != nil {
+		if after, n, ok := f(c.t.spec, c.spec); ok {
+			exits, code = c.t.v.b.Clock.After(after), n
+		}
+	}
+	select {
+	case <-exits:
+	case <-c.t.closed:
+		code = killed
+	case timeout := <-c.stop:
+		code = c.stopped(timeout)
+	}
+	c.exit = runtime.Exit{Code: code, At: c.t.v.b.Clock.Now()}
+	close(c.done)
+}
+
+func (c *container) stopped(timeout time.Duration) (code int) {
+	var after time.Duration
+	if f := c.t.v.b.Stop; f != nil {
+		after, code = f(c.t.spec, c.spec)
+	}
+	if after > timeout {
+		after, code = timeout, killed
+	}
+	if after > 0 {
+		select {
+		case <-c.t.v.b.Clock.After(after):
+		case <-c.t.closed:
+			code = killed
+		}
+	}
+	return code
+}
+
+func (c *container) ID() string { return c.t.spec.ID + "-" + c.spec.Name }
+
+// ImageDigest is made from the reference, as no image is fetched.
+func (c *container) ImageDigest() string {
+	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(c.spec.Image)))
+}
+
+func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
+	select {
+	case <-c.done:
+		return c.exit, nil
+	case <-ctx.Done():
+		return runtime.Exit{}, ctx.Err()
+	}
+}
+
+func (c *container) Stop(ctx context.Context, timeout time.Duration) error {
+	select {
+	case c.stop <- timeout:
+	default: // asked already
+	}
+	select {
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *container) Exec(_ context.Context, command []string, stdout io.Writer) (int, error) {
+	if err := c.alive(); err != nil {
+		return 0, err
+	}
+	if c.t.v.b.Exec == nil {
+		return 0, nil
+	}
+	if stdout == nil {
+		stdout = io.Discard
+	}
+	return c.t.v.b.Exec(c.t.spec, c.spec, command, stdout), nil
+}
+
+func (c *container) Stats(context.Context) (runtime.Stats, error) {
+	if err := c.alive(); err != nil {
+		return runtime.Stats{}, err
+	}
+	if c.t.v.b.Stats == nil {
+		return runtime.Stats{}, nil
+	}
+	return c.t.v.b.Stats(c.t.spec, c.spec, c.t.v.b.Clock.Now().Sub(c.started)), nil
+}
+
+func (c *container) alive() error {
+	select {
+	case <-c.done:
+		return errors.New("the container is not running")
+	default:
+		return nil
+	}
+}
