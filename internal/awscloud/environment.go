@@ -7,8 +7,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
-
-	"github.com/slipway-ecs/slipway/internal/clusterinfra"
 )
 
 // Identity is who the calls are made as.
@@ -27,16 +25,24 @@ type Environment struct {
 	Subnets    []string
 	Listeners  map[string]string // name → ARN
 	URLs       map[string]string // name → http://dns:port
-	LogGroup   string
+	LogGroup   string            // of the cluster
+
+	SecurityGroups []string // of the container instances: let the load balancer in; fit awsvpc tasks too
 }
 
-// Clusters is the cluster engine over this cloud.
-func (c *Cloud) Clusters() *clusterinfra.Clusters {
-	return clusterinfra.NewClusters(clusterinfra.ClusterPorts{}, c.Clock)
+// Environment finds what a service in the cluster stands on; clusterinfra.ErrNotFound without one.
+func (c *Cloud) Environment(ctx context.Context, cluster string) (Environment, error) {
+	s, err := c.Clusters().Read(ctx, lastPart(cluster))
+	if err != nil {
+		return Environment{}, err
+	}
+	e := Environment{Cluster: s.Name, ClusterARN: s.ARN, VPC: s.VPC, Subnets: s.Subnets, URLs: s.URLs, LogGroup: s.LogGroup,
+		SecurityGroups: s.InstanceGroups, Listeners: map[string]string{}}
+	for name, l := range s.Listeners {
+		e.Listeners[name] = l.ARN
+	}
+	return e, nil
 }
-
-// Repositories is the repository engine over this cloud.
-func (c *Cloud) Repositories() *clusterinfra.Repositories { return clusterinfra.NewRepositories(nil) }
 
 // Identity asks STS who the calls are made as.
 func (c *Cloud) Identity(ctx context.Context) (Identity, error) {
