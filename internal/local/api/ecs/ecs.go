@@ -43,6 +43,7 @@ type TargetGroups interface {
 type API struct {
 	Deps
 	tokens *state.Table[clientToken]
+	fleet  *fleet
 }
 
 // Register adds the operations to svc, and the tables that only the API uses to the state.
@@ -54,7 +55,7 @@ func Register(svc *wire.Service, deps Deps) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{Deps: deps, tokens: tokens}
+	a := &API{Deps: deps, tokens: tokens, fleet: &fleet{st: deps.State}}
 	a.registerClusters(svc)
 	a.registerTaskDefinitions(svc)
 	a.registerServices(svc)
@@ -151,6 +152,7 @@ func clusterName(ref *string) string {
 // view and update run f in a transaction and return what it made.
 func view[T any](a *API, f func(tx *state.Tx) (T, error)) (out T, err error) {
 	err = a.State.DB.View(func(tx *state.Tx) error {
+		a.fleet.tick(tx)
 		out, err = f(tx)
 		return err
 	})
@@ -159,6 +161,7 @@ func view[T any](a *API, f func(tx *state.Tx) (T, error)) (out T, err error) {
 
 func update[T any](a *API, f func(tx *state.Tx) (T, error)) (out T, err error) {
 	err = a.State.DB.Update(func(tx *state.Tx) error {
+		a.fleet.tick(tx)
 		out, err = f(tx)
 		return err
 	})

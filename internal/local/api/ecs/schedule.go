@@ -9,18 +9,8 @@ import (
 	"github.com/slipway-ecs/slipway/internal/placement"
 )
 
-// instances are the container instances of a cluster as the scheduler sees them. Their ID is the
-// ARN, so that refusals name what the API names.
-func (a *API) instances(tx *state.Tx, cluster string) []*placement.Instance {
-	var out []*placement.Instance
-	for _, ci := range a.State.InstancesByCluster.Get(tx, cluster) {
-		if ci.Status != "INACTIVE" {
-			out = append(out, a.schedulable(tx, ci))
-		}
-	}
-	return out
-}
-
+// schedulable is a container instance as the scheduler sees it. Its ID is the ARN, so that refusals
+// name what the API names.
 func (a *API) schedulable(tx *state.Tx, ci *state.ContainerInstance) *placement.Instance {
 	i := &placement.Instance{
 		ID: ci.ARN, EC2ID: ci.EC2InstanceID, AZ: ci.AZ, Type: ci.InstanceType, Status: ci.Status,

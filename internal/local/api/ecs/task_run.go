@@ -82,6 +82,7 @@ type run struct {
 	zones      []string // of the subnets
 
 	batches map[string]*placement.Batch // by capacity provider
+	exact   bool                        // the fleet has been read anew
 	tasks   []*state.Task
 }
 
@@ -104,12 +105,14 @@ func (r *run) start(count int, strategy []ecsapi.CapacityProviderStrategyItem) (
 			r.tasks = append(r.tasks, t)
 			continue
 		}
-		b, err := r.batch(t)
+		chosen, err := r.choose(t)
 		if err != nil {
 			return nil, err
 		}
-		if chosen := b.Next(); chosen != nil {
-			r.tasks = append(r.tasks, placed(t, chosen))
+		if chosen != nil {
+			placed(t, chosen)
+			r.api.State.Tasks.Put(r.tx, t.ARN, t) // the next choice is checked against it
+			r.tasks = append(r.tasks, t)
 			continue
 		}
 		if t.CapacityProvider != "" {
@@ -117,12 +120,49 @@ func (r *run) start(count int, strategy []ecsapi.CapacityProviderStrategyItem) (
 			r.tasks = append(r.tasks, t)
 			continue
 		}
-		if len(r.tasks) == 0 && len(b.Refusals()) == 0 {
+		b, err := r.batch(t)
+		if err != nil {
+			return nil, err
+		}
+		refusals := b.Refusals()
+		if len(r.tasks) == 0 && len(refusals) == 0 {
 			return nil, invalid("No Container Instances were found in your cluster.")
 		}
-		return failures(b.Refusals()), nil
+		return failures(refusals), nil
 	}
 	return []ecsapi.Failure{}, nil
+}
+
+// choose takes the best instance that still has room by what the state says; nil if there is none.
+func (r *run) choose(t *state.Task) (*placement.Instance, error) {
+	for {
+		b, err := r.batch(t)
+		if err != nil {
+			return nil, err
+		}
+		chosen := b.Next()
+		if chosen == nil {
+			if r.exact || t.CapacityProvider != "" {
+				return nil, nil
+			}
+			// Room may have come up that the fleet has not heard of: a refusal must be right.
+			r.exact, r.batches = true, nil
+			r.api.fleet.forget()
+			continue
+		}
+		r.api.fleet.touch(chosen.ID)
+		if ci, ok := r.api.State.ContainerInstances.Get(r.tx, chosen.ID); ok {
+			fits, _, err := placement.Place(r.request(t), []*placement.Instance{r.api.schedulable(r.tx, ci)})
+			if err == nil && fits != nil {
+				return chosen, nil
+			}
+		}
+		b.Drop(chosen)
+	}
+}
+
+func (r *run) request(t *state.Task) *placement.Request {
+	return request(t, r.td, r.in.PlacementConstraints, r.in.PlacementStrategy, r.zones)
 }
 
 // batch is the scheduler's view for the tasks of one capacity provider, or of the whole cluster.
@@ -130,14 +170,14 @@ func (r *run) batch(t *state.Task) (*placement.Batch, error) {
 	if b := r.batches[t.CapacityProvider]; b != nil {
 		return b, nil
 	}
-	all := r.api.instances(r.tx, r.cluster.Name)
+	all := r.api.fleet.instances(r.tx, r.api, r.cluster.Name)
 	if t.CapacityProvider != "" {
 		all = slices.DeleteFunc(all, func(i *placement.Instance) bool {
 			ci, ok := r.api.State.ContainerInstances.Get(r.tx, i.ID)
 			return !ok || ci.CapacityProvider != t.CapacityProvider
 		})
 	}
-	b, err := placement.NewBatch(request(t, r.td, r.in.PlacementConstraints, r.in.PlacementStrategy, r.zones), all)
+	b, err := placement.NewBatch(r.request(t), all)
 	if err != nil {
 		return nil, invalid("Invalid placement: %s", err)
 	}
