@@ -3,7 +3,6 @@ package provider
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"sync"
 
@@ -61,11 +60,7 @@ func open(ctx context.Context, o awscloud.Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	world, ok := any(c).(World)
-	if !ok {
-		return nil, errors.New("not supported: looking up clusters and images")
-	}
-	return &Backend{Services: c.Deploy(), Clusters: c.Clusters(), Repositories: c.Repositories(), World: world}, nil
+	return &Backend{Services: c.Deploy(), Clusters: c.Clusters(), Repositories: c.Repositories(), World: c}, nil
 }
 
 // configured takes over the backend; before the provider is configured there is none.
