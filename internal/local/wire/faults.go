@@ -1,0 +1,220 @@
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"path"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Fault is what goes wrong with some requests.
+type Fault struct {
+	ID        int    `json:"id"`
+	Service   string `json:"service"`   // botocore's id; "" or "*": any; * and ? match as in file names
+	Operation string `json:"operation"` // "UpdateService"; "" or "*": any; * and ? match as in file names
+	// Kind is throttle (the service's throttling error), error (Code, Message, Status), latency (Delay,
+	// then as usual), reset (the connection breaks before anything happens) or lost (the operation is
+	// carried out, and the connection breaks).
+	Kind    string `json:"kind"`
+	Code    string `json:"code,omitempty"`    // of an error; InternalFailure otherwise
+	Message string `json:"message,omitempty"` // of an error
+	Status  int    `json:"status,omitempty"`  // of an error; 500 otherwise
+	Delay   int    `json:"delayMs,omitempty"` // milliseconds of wall-clock time, at most 10 minutes
+
+	Probability float64 `json:"probability"`     // 0–1 of the requests that match; 0 means 1
+	Count       int     `json:"count,omitempty"` // how many requests it hits; 0: no end
+	Skip        int     `json:"skip,omitempty"`  // requests that match and are left alone first
+	Seed        uint64  `json:"seed,omitempty"`  // of the dice: the same seed and requests, the same faults
+
+	Hits int `json:"hits"` // how many it has hit
+
+	dice *rand.Rand
+	left int // of Skip
+}
+
+// Faults breaks requests on purpose. Use its Middleware, and serve it (it is an http.Handler): GET
+// lists the faults, POST adds one, DELETE removes the one with ?id= or all.
+type Faults struct {
+	mu   sync.Mutex
+	list []*Fault
+	last int
+}
+
+var errFault = errors.New("not a fault")
+
+// Add adds a fault; it returns a copy of it with its id.
+func (f *Faults) Add(fault Fault) (Fault, error) {
+	switch fault.Kind {
+	case "throttle", "error", "reset", "lost":
+	case "latency":
+		if fault.Delay <= 0 || fault.Delay > int((10*time.Minute).Milliseconds()) {
+			return Fault{}, fmt.Errorf("%w: delayMs must be between 1 and 600000", errFault)
+		}
+	default:
+		return Fault{}, fmt.Errorf("%w: kind must be throttle, error, latency, reset or lost, not %q", errFault, fault.Kind)
+	}
+	if fault.Probability < 0 || fault.Probability > 1 || fault.Count < 0 || fault.Skip < 0 {
+		return Fault{}, fmt.Errorf("%w: probability must be between 0 and 1, count and skip not negative", errFault)
+	}
+	for _, p := range []string{fault.Service, fault.Operation} {
+		if _, err := path.Match(p, ""); err != nil {
+			return Fault{}, fmt.Errorf("%w: %q is no pattern", errFault, p)
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.last++
+	fault.ID, fault.Hits, fault.left = f.last, 0, fault.Skip
+	fault.dice = rand.New(rand.NewPCG(fault.Seed, 0))
+	f.list = append(f.list, &fault)
+	return fault, nil
+}
+
+// Clear removes the fault with the id, or all for 0. It reports whether there was one.
+func (f *Faults) Clear(id int) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var kept []*Fault
+	for _, x := range f.list {
+		if id != 0 && x.ID != id {
+			kept = append(kept, x)
+		}
+	}
+	found := len(kept) < len(f.list)
+	f.list = kept
+	return found
+}
+
+// hit returns the faults that strike this request, oldest first.
+func (f *Faults) hit(service, operation string) []Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []Fault
+	for _, x := range f.list {
+		if !matches(x.Service, service) || !matches(x.Operation, operation) || x.Count > 0 && x.Hits >= x.Count {
+			continue
+		}
+		if x.left > 0 {
+			x.left--
+			continue
+		}
+		if x.Probability > 0 && x.dice.Float64() >= x.Probability {
+			continue
+		}
+		x.Hits++
+		out = append(out, *x)
+	}
+	return out
+}
+
+func matches(pattern, name string) bool {
+	ok, _ := path.Match(pattern, name) // Add has checked the pattern
+	return ok || pattern == ""
+}
+
+// Middleware is for Server.Use.
+func (f *Faults) Middleware(next Next) Next {
+	return func(ctx context.Context, c Call) (any, error) {
+		lost := false
+		for _, x := range f.hit(c.Service, c.Operation) {
+			switch x.Kind {
+			case "latency":
+				select {
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				case <-time.After(time.Duration(x.Delay) * time.Millisecond):
+				}
+			case "reset":
+				panic(http.ErrAbortHandler)
+			case "lost":
+				lost = true
+			case "throttle":
+				return nil, throttled(c.Service)
+			case "error":
+				e := &Error{Code: "InternalFailure", Status: http.StatusInternalServerError, Message: x.Message}
+				if x.Code != "" {
+					e.Code = x.Code
+				}
+				if x.Status != 0 {
+					e.Status = x.Status
+				}
+				return nil, e
+			}
+		}
+		out, err := next(ctx, c)
+		if lost {
+			panic(http.ErrAbortHandler)
+		}
+		return out, err
+	}
+}
+
+// throttled is how a service says that there are too many requests.
+func throttled(service string) *Error {
+	switch service {
+	case "ec2":
+		return &Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
+	case "autoscaling", "elbv2", "iam", "sts", "cloudwatch", "sns":
+		return &Error{Code: "Throttling", Message: "Rate exceeded"}
+	}
+	return &Error{Code: "ThrottlingException", Message: "Rate exceeded"}
+}
+
+// ServeHTTP is the API of the faults.
+func (f *Faults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	answer := func(status int, v any) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(v) // a client that has gone away is not our failure
+	}
+	fail := func(status int, err error) { answer(status, map[string]string{"error": err.Error()}) }
+	switch r.Method {
+	case http.MethodGet:
+		f.mu.Lock()
+		list := make([]Fault, 0, len(f.list))
+		for _, x := range f.list {
+			list = append(list, *x)
+		}
+		f.mu.Unlock()
+		answer(http.StatusOK, list)
+	case http.MethodPost:
+		var x Fault
+		d := json.NewDecoder(io.LimitReader(r.Body, 1<<16))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&x); err != nil {
+			fail(http.StatusBadRequest, fmt.Errorf("reading the fault: %w", err))
+			return
+		}
+		x, err := f.Add(x)
+		if err != nil {
+			fail(http.StatusBadRequest, err)
+			return
+		}
+		answer(http.StatusCreated, x)
+	case http.MethodDelete:
+		id := 0
+		if s := r.URL.Query().Get("id"); s != "" {
+			n, err := strconv.Atoi(s)
+			if err != nil || n <= 0 {
+				fail(http.StatusBadRequest, fmt.Errorf("%q is no id of a fault", s))
+				return
+			}
+			id = n
+		}
+		if !f.Clear(id) && id != 0 {
+			fail(http.StatusNotFound, fmt.Errorf("there is no fault %d", id))
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("Allow", "GET, POST, DELETE")
+		fail(http.StatusMethodNotAllowed, errors.New("use GET, POST or DELETE"))
+	}
+}
