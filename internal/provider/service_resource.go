@@ -271,7 +271,7 @@ func (r *serviceResource) infra(ctx context.Context, spec service.Spec, vpc stri
 	if infra.VPC == "" {
 		infra.VPC = env.VPC
 	}
-	infra.Subnets = env.Subnets
+	infra.Subnets, infra.SecurityGroups = env.Subnets, env.SecurityGroups
 	if listener != "" && infra.Listener == "" {
 		arn, ok := env.Listeners[listener]
 		if !ok {
