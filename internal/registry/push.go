@@ -11,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-ecs/slipway/internal/image"
 )
@@ -19,6 +20,8 @@ import (
 type Image interface {
 	remote.Taggable
 	Digest() (v1.Hash, error)
+	MediaType() (types.MediaType, error)
+	Size() (int64, error)
 }
 
 // Push uploads an image and puts tags on it. Run again it does nothing. A tag that does not move (see
@@ -50,6 +53,28 @@ func (c Client) Push(ctx context.Context, repo string, img Image, tags ...string
 		}
 	}
 	return d, nil
+}
+
+// Pull is an image of any registry, read when it is needed: to build on, or to push elsewhere.
+func (c Client) Pull(ctx context.Context, ref string) (Image, error) {
+	r, err := reference(ref)
+	if err != nil {
+		return nil, err
+	}
+	d, err := remote.Get(r, c.options(ctx)...)
+	if err != nil {
+		return nil, fmt.Errorf("pulling %s: %w", ref, fault(r, err))
+	}
+	var img Image
+	if d.MediaType.IsIndex() {
+		img, err = d.ImageIndex()
+	} else {
+		img, err = d.Image()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pulling %s: %w", ref, err)
+	}
+	return img, nil
 }
 
 // Retag puts a tag on an image that is in the repository.

@@ -179,6 +179,19 @@ func TestDescribe(t *testing.T) {
 	if err != nil || got.Digest != d || !slices.Equal(got.Platforms, []string{"linux/arm64", "linux/amd64"}) {
 		t.Errorf("%+v, %v", got, err)
 	}
+	again := serve(t, true, nil) + "/pulled"
+	for _, ref := range []string{repo + ":one", repo + ":both"} {
+		img, err := c.Pull(ctx, ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Push(ctx, again, img, "t-"+ref[len(repo)+1:]); err != nil {
+			t.Error(err)
+		}
+	}
+	if here, err := c.Resolve(ctx, again+":t-both"); err != nil || here != d {
+		t.Errorf("pulled and pushed: %s, %v", here, err)
+	}
 	other := serve(t, true, nil) + "/mirror/shop"
 	if err := c.Copy(ctx, repo, d, other); err != nil {
 		t.Fatal(err)

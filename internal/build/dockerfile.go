@@ -1,0 +1,192 @@
+package build
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/slipway-ecs/slipway/internal/image"
+)
+
+// DockerfileOptions of Dockerfile.
+type DockerfileOptions struct {
+	Dockerfile string
+	Context    string // folder; empty = the Dockerfile's
+	Target     string
+	Platform   string            // empty = the engine's
+	Args       map[string]string // no secrets: they stay in the image's history
+	Secrets    map[string]string // id → file, seen by RUN --mount=type=secret alone
+	Source     Source
+	Progress   io.Writer
+	Engine     string // docker, podman or buildah; empty = the first that answers
+}
+
+// engine is a program that builds Dockerfiles.
+type engine struct {
+	name  string
+	probe []string
+	build []string
+	save  func(id, tarball string) []string
+}
+
+var engines = []engine{
+	{"docker", []string{"version", "--format", "{{.Server.Version}}"}, []string{"build"},
+		func(id, to string) []string { return []string{"save", "--output", to, id} }},
+	{"podman", []string{"version"}, []string{"build", "--format", "docker"},
+		func(id, to string) []string {
+			return []string{"save", "--format", "docker-archive", "--output", to, id}
+		}},
+	{"buildah", []string{"version"}, []string{"build", "--format", "docker"},
+		func(id, to string) []string { return []string{"push", id, "docker-archive:" + to} }},
+}
+
+// findEngine asks each engine there is whether it works: a docker command without its daemon does not.
+func findEngine(ctx context.Context, wanted string) (engine, error) {
+	var why []string
+	for _, e := range engines {
+		if wanted != "" && e.name != wanted {
+			continue
+		}
+		if _, err := exec.LookPath(e.name); err != nil {
+			why = append(why, e.name+" is not on PATH")
+			continue
+		}
+		out, err := exec.CommandContext(ctx, e.name, e.probe...).CombinedOutput()
+		if err == nil {
+			return e, nil
+		}
+		if ctx.Err() != nil {
+			return engine{}, ctx.Err()
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		why = append(why, fmt.Sprintf("%s does not work (%s)", e.name, lines[len(lines)-1]))
+	}
+	if len(why) == 0 {
+		return engine{}, fmt.Errorf("not supported: engine %q; there are docker, podman, buildah", wanted)
+	}
+	return engine{}, fmt.Errorf("a Dockerfile needs Docker, Podman or Buildah: %s; start or install one, or build a Go program with `build: { ko: . }`", strings.Join(why, ", "))
+}
+
+func (e engine) arguments(o DockerfileOptions, idFile string) []string {
+	args := append(slices.Clone(e.build), "--file", o.Dockerfile, "--iidfile", idFile)
+	if o.Target != "" {
+		args = append(args, "--target", o.Target)
+	}
+	if o.Platform != "" {
+		args = append(args, "--platform", o.Platform)
+	}
+	for _, k := range slices.Sorted(maps.Keys(o.Args)) {
+		args = append(args, "--build-arg", k+"="+o.Args[k])
+	}
+	for _, id := range slices.Sorted(maps.Keys(o.Secrets)) {
+		args = append(args, "--secret", "id="+id+",src="+o.Secrets[id])
+	}
+	labels := Labels(o.Source)
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		args = append(args, "--label", k+"="+labels[k])
+	}
+	return append(args, o.Context)
+}
+
+// Dockerfile builds with the engine that is there, with its own cache. The image is read out of the
+// engine, so that it is pushed, checked and tagged as every other. Close it when it is pushed.
+func Dockerfile(ctx context.Context, o DockerfileOptions) (*Image, error) {
+	if _, err := os.Stat(o.Dockerfile); err != nil {
+		return nil, fmt.Errorf("building a Dockerfile: %w", err)
+	}
+	if o.Context == "" {
+		o.Context = filepath.Dir(o.Dockerfile)
+	}
+	e, err := findEngine(ctx, o.Engine)
+	if err != nil {
+		return nil, err
+	}
+	work, err := os.MkdirTemp("", "slipway-build-")
+	if err != nil {
+		return nil, fmt.Errorf("building %s: %w", o.Dockerfile, err)
+	}
+	img, err := e.run(ctx, o, work)
+	if err != nil {
+		_ = os.RemoveAll(work)
+		return nil, fmt.Errorf("building %s: %w", o.Dockerfile, err)
+	}
+	img.cleanup = func() { _ = os.RemoveAll(work) }
+	return img, nil
+}
+
+func (e engine) run(ctx context.Context, o DockerfileOptions, work string) (*Image, error) {
+	out := o.Progress
+	if out == nil {
+		out = io.Discard
+	}
+	idFile, archive := filepath.Join(work, "id"), filepath.Join(work, "image.tar")
+	// BuildKit gives the files it writes the commit's time.
+	env := append(os.Environ(), "DOCKER_BUILDKIT=1", "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Source.Time.Unix(), 10))
+	if err := e.command(ctx, env, out, e.arguments(o, idFile)...); err != nil {
+		return nil, err
+	}
+	id, err := os.ReadFile(idFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.command(ctx, env, out, e.save(strings.TrimSpace(string(id)), archive)...); err != nil {
+		return nil, err
+	}
+	img, err := tarball.ImageFromPath(archive, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading what %s saved: %w", e.name, err)
+	}
+	var h v1.Hash
+	if h, err = img.Digest(); err != nil {
+		return nil, fmt.Errorf("reading what %s saved: %w", e.name, err)
+	}
+	return &Image{Result: img, Digest: image.Digest(h.String())}, nil
+}
+
+func (e engine) command(ctx context.Context, env []string, out io.Writer, args ...string) error {
+	cmd := exec.CommandContext(ctx, e.name, args...)
+	cmd.Env, cmd.Stdout = env, out
+	end := &lastLines{}
+	cmd.Stderr = io.MultiWriter(out, end)
+	group(cmd)
+	cmd.Cancel = func() error { return terminate(cmd.Process) }
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.As(err, &exit):
+		return fmt.Errorf("%s %s ended with %d:\n%s", e.name, args[0], exit.ExitCode(), end)
+	}
+	return err
+}
+
+// lastLines keeps the end of what an engine says: the error is there.
+type lastLines struct{ text string }
+
+const lastLinesSize = 4 << 10
+
+func (l *lastLines) Write(p []byte) (int, error) {
+	l.text += string(p)
+	if n := len(l.text) - lastLinesSize; n > 0 {
+		l.text = l.text[n:]
+	}
+	return len(p), nil
+}
+
+func (l *lastLines) String() string { return strings.TrimSpace(l.text) }
