@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
@@ -15,24 +14,23 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
 )
 
-// driver takes one task through its life. Its goroutine is in run; containers report through events.
+// driver takes one task through its life. At any time at most one goroutine is in run; containers
+// report through the mailbox.
 type driver struct {
-	l      *Tasks
-	arn    string
-	wakeup chan struct{}
-	events chan func()
-	done   chan struct{} // closed when run returns: nobody listens to events any more
+	l   *Tasks
+	arn string
+	mailbox
 
 	waitsFor []string // target keys
 
-	// What follows belongs to run, except running.
+	// What follows belongs to run, except running, which mu guards.
 	def   *ecsapi.TaskDefinition
 	task  runtime.Task
 	units []*unit // in the order of the definition
 	// starting ends when the task is asked to stop: pulls and starts under way are given up.
 	starting context.Context
+	giveUp   context.CancelFunc
 
-	mu      sync.Mutex
 	running map[string]runtime.Container
 }
 
@@ -48,15 +46,10 @@ type unit struct {
 	logs    []io.Closer
 }
 
-func newDriver(l *Tasks, arn string) *driver {
-	return &driver{l: l, arn: arn, wakeup: make(chan struct{}, 1), events: make(chan func()), done: make(chan struct{}), running: map[string]runtime.Container{}}
-}
-
-func (d *driver) poke() {
-	select {
-	case d.wakeup <- struct{}{}:
-	default:
-	}
+func newDriver(ctx context.Context, l *Tasks, arn string) *driver {
+	d := &driver{l: l, arn: arn, mailbox: newMailbox(), running: map[string]runtime.Container{}}
+	d.starting, d.giveUp = context.WithCancel(ctx)
+	return d
 }
 
 func (d *driver) container(name string) (runtime.Container, bool) {
@@ -64,14 +57,6 @@ func (d *driver) container(name string) (runtime.Container, bool) {
 	defer d.mu.Unlock()
 	c, ok := d.running[name]
 	return c, ok
-}
-
-// send hands f to the driver's goroutine.
-func (d *driver) send(f func()) {
-	select {
-	case d.events <- f:
-	case <-d.done:
-	}
 }
 
 // read returns the task as it is now; nil if it is gone.
@@ -100,39 +85,31 @@ func (d *driver) write(f func(tx *state.Tx, t *state.Task)) {
 
 func (d *driver) now() time.Time { return d.l.cfg.Clock.Now() }
 
-// run goes on until the task is STOPPED or ctx ends.
-func (d *driver) run(ctx context.Context) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer close(d.done)
-	starting, giveUp := context.WithCancel(ctx)
-	defer giveUp()
-	d.starting = starting
+// run goes on until the task is STOPPED or ctx ends. It returns parked when nothing is to be done
+// until the mailbox resumes it: most tasks run for long, and a goroutine's stack is their largest
+// part.
+func (d *driver) run(ctx context.Context) (parked bool) {
 	for ctx.Err() == nil {
+		d.deliver()
 		t := d.read()
 		if t == nil || t.DesiredStatus == "STOPPED" {
 			break
 		}
-		if d.advance(ctx, t) {
-			continue
+		switch {
+		case d.advance(ctx, t):
+		case t.LastStatus == "RUNNING":
+			if d.park() {
+				return true
+			}
+		default:
+			d.wait(ctx, nil)
 		}
-		d.wait(ctx, nil)
 	}
-	giveUp()
+	d.giveUp()
 	if ctx.Err() == nil {
 		d.end(ctx)
 	}
-}
-
-// wait handles one event, or returns at a wake-up or when timer fires.
-func (d *driver) wait(ctx context.Context, timer <-chan time.Time) {
-	select {
-	case f := <-d.events:
-		f()
-	case <-d.wakeup:
-	case <-timer:
-	case <-ctx.Done():
-	}
+	return false
 }
 
 // advance does the next step that is possible; again says that there may be another.

@@ -224,20 +224,31 @@ func (l *Tasks) attend(ctx context.Context, arn string, t *state.Task) {
 	if t == nil || t.LastStatus == "STOPPED" || t.ContainerInstance == "" && t.LaunchType != "FARGATE" && t.DesiredStatus != "STOPPED" {
 		return
 	}
-	d := newDriver(l, arn)
-	l.drivers[arn] = d
-	l.wg.Go(func() {
-		d.run(ctx)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		delete(l.drivers, arn)
-		for _, k := range d.waitsFor {
-			delete(l.targets[k], arn)
-			if len(l.targets[k]) == 0 {
-				delete(l.targets, k)
+	life, end := context.WithCancel(ctx)
+	d := newDriver(life, l, arn)
+	d.resume = func() {
+		l.wg.Go(func() {
+			if !d.run(life) {
+				end()
+				l.gone(d)
 			}
+		})
+	}
+	l.drivers[arn] = d
+	d.resume()
+}
+
+// gone forgets a driver that has done its work.
+func (l *Tasks) gone(d *driver) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.drivers, d.arn)
+	for _, k := range d.waitsFor {
+		delete(l.targets[k], d.arn)
+		if len(l.targets[k]) == 0 {
+			delete(l.targets, k)
 		}
-	})
+	}
 }
 
 // await wakes d whenever one of the targets changes.
