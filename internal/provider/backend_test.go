@@ -2,6 +2,7 @@ package provider
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -31,6 +32,7 @@ type memory struct {
 type deployed struct {
 	target   deploy.Target
 	revision int
+	state    string // of the rollout; empty = COMPLETED
 }
 
 func newMemory() *memory {
@@ -73,6 +75,10 @@ func (m memoryServices) Apply(_ context.Context, t deploy.Target, report func(de
 	if !ok || d.target.Image != t.Image || len(service.Diff(d.target.Spec, t.Spec)) > 0 {
 		d.revision++
 	}
+	if d.state == "FAILED" {
+		d.revision++
+	}
+	d.state = ""
 	count := d.target.Spec.Count
 	d.target = t
 	if ok && t.Spec.Scaling != nil {
@@ -127,6 +133,7 @@ func (m memoryServices) Read(_ context.Context, ref deploy.Ref) (deploy.Observed
 		o.Listener = &deploy.Listener{DNSName: "127.66.0.1", Port: 8080, Protocol: "HTTP"}
 	}
 	o.Last = &deploy.Deployment{Status: "SUCCESSFUL", Target: out.Revision}
+	o.Service.Rollouts = []deploy.Rollout{{Status: "PRIMARY", State: cmp.Or(d.state, "COMPLETED")}, {Status: "ACTIVE", State: "FAILED"}}
 	if o.Spec.LaunchType == "" && len(o.Spec.CapacityProvider) == 0 {
 		o.Spec.LaunchType = "EC2"
 	}

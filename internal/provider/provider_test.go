@@ -252,6 +252,31 @@ func TestFailedDeploymentFailsTheApply(t *testing.T) {
 	})
 }
 
+// A deployment that failed and was not rolled back leaves every attribute as it was asked for, and
+// nothing that runs. The next apply tries again; and only the next.
+func TestUnsettledDeploymentIsRepeated(t *testing.T) {
+	needTerraform(t)
+	m := newMemory()
+	ref := deploy.Ref{Cluster: "demo", Service: "web-qa"}
+	for _, state := range []string{"FAILED", "IN_PROGRESS"} {
+		acctest.UnitTest(t, acctest.TestCase{
+			ProtoV6ProviderFactories: factories(m),
+			Steps: []acctest.TestStep{
+				{Config: web(digest(1), "")},
+				{
+					PreConfig: func() { m.services[ref].state = state },
+					Config:    web(digest(1), ""),
+					ConfigPlanChecks: acctest.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+						plancheck.ExpectResourceAction("slipway_service.web", plancheck.ResourceActionUpdate),
+						plancheck.ExpectUnknownValue("slipway_service.web", tfjsonpath.New("revision")),
+					}},
+				},
+				{Config: web(digest(1), ""), PlanOnly: true},
+			},
+		})
+	}
+}
+
 // What failed while being created is in the state, so that destroy takes it away.
 func TestFailedCreationCanBeDestroyed(t *testing.T) {
 	needTerraform(t)

@@ -76,7 +76,7 @@ func (r *serviceResource) Configure(_ context.Context, req resource.ConfigureReq
 
 // ModifyPlan: Application Auto Scaling owns the desired count once it is set up, and what only
 // labels a service leaves its task definition alone.
-func (r *serviceResource) ModifyPlan(_ context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
+func (r *serviceResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
 	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() {
 		return
 	}
@@ -110,8 +110,22 @@ func (r *serviceResource) ModifyPlan(_ context.Context, req resource.ModifyPlanR
 			plan[name] = state[name]
 		}
 	}
+	why, diags := req.Private.GetKey(ctx, unsettledKey)
+	resp.Diagnostics.Append(diags...)
+	if len(why) > 0 && string(why) != settled {
+		// What was asked for reads so, and yet does not run: another apply has something to do.
+		plan["revision"] = tftypes.NewValue(tftypes.String, tftypes.UnknownValue)
+		resp.Diagnostics.AddWarning("The last deployment did not come to its end", strings.Trim(string(why), `"`))
+	}
 	resp.Plan.Raw = tftypes.NewValue(req.Plan.Raw.Type(), plan)
 }
+
+// unsettledKey is where the state keeps that the last deployment has failed or still goes on, though
+// every attribute is as it should be.
+const (
+	unsettledKey = "unsettled"
+	settled      = `""`
+)
 
 func (r *serviceResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
 	var t timeouts.Value
@@ -139,7 +153,17 @@ func (r *serviceResource) Create(ctx context.Context, req resource.CreateRequest
 		resp.Diagnostics.AddError(summary, detail)
 		return
 	}
-	resp.State.Raw = stateOf(req.Plan.Raw.Type(), fields, target, outcome)
+	resp.State.Raw = stateOf(req.Plan.Raw.Type(), fields, target, r.withRevision(ctx, target, outcome))
+}
+
+// withRevision looks up what serves where nothing had to be rolled out.
+func (r *serviceResource) withRevision(ctx context.Context, t deploy.Target, o deploy.Outcome) deploy.Outcome {
+	if o.Revision == "" && t.Spec.Kind != service.KindJob {
+		if seen, err := r.backend.Services.Read(ctx, t.Ref()); err == nil {
+			o.Revision = revisionOf(seen)
+		}
+	}
+	return o
 }
 
 func (r *serviceResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
@@ -163,7 +187,8 @@ func (r *serviceResource) Update(ctx context.Context, req resource.UpdateRequest
 		resp.Diagnostics.AddError(failure(err))
 		return
 	}
-	resp.State.Raw = stateOf(req.Plan.Raw.Type(), fields, target, outcome)
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, unsettledKey, []byte(settled))...)
+	resp.State.Raw = stateOf(req.Plan.Raw.Type(), fields, target, r.withRevision(ctx, target, outcome))
 }
 
 func (r *serviceResource) Read(ctx context.Context, req resource.ReadRequest, resp *resource.ReadResponse) {
@@ -190,6 +215,7 @@ func (r *serviceResource) Read(ctx context.Context, req resource.ReadRequest, re
 		return
 	}
 	resp.State.Raw = raw
+	resp.Diagnostics.Append(resp.Private.SetKey(ctx, unsettledKey, unsettled(observed))...)
 }
 
 func (r *serviceResource) Delete(ctx context.Context, req resource.DeleteRequest, resp *resource.DeleteResponse) {

@@ -81,10 +81,37 @@ func observedState(prior tfsdk.State, before service.Spec, o deploy.Observed) (t
 	if o.Listener != nil {
 		put("url", o.Listener.URL())
 	}
-	if o.Last != nil && o.Last.Status == "SUCCESSFUL" {
-		put("revision", o.Last.Target)
+	if revision := revisionOf(o); revision != "" {
+		put("revision", revision)
 	}
 	return tftypes.NewValue(object, fields), nil
+}
+
+// revisionOf is the service revision that serves, as far as the last deployment says.
+func revisionOf(o deploy.Observed) string {
+	switch {
+	case o.Last == nil:
+	case o.Last.Status == "SUCCESSFUL":
+		return o.Last.Target
+	case o.Last.Status == "ROLLBACK_SUCCESSFUL":
+		return o.Last.RollbackTo
+	}
+	return ""
+}
+
+// unsettled says, as JSON text, why another apply has something to do although every attribute is as
+// it should be; an empty text if it has not.
+func unsettled(o deploy.Observed) []byte {
+	for _, r := range o.Service.Rollouts {
+		switch {
+		case r.Status != "PRIMARY":
+		case r.State == "FAILED":
+			return []byte(`"It failed and was not rolled back. Applying rolls it out again."`)
+		case r.State == "IN_PROGRESS":
+			return []byte(`"It is still going on in AWS. Applying follows it to its end."`)
+		}
+	}
+	return []byte(settled)
 }
 
 // keep takes from before what AWS does not know or says otherwise, and what others own.
