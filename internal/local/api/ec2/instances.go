@@ -296,3 +296,10 @@ func (s *Service) images(_ context.Context, in *ec2api.DescribeImagesInput) (*ec
 
 // Subnets are the subnets of the VPC.
 func (s *Service) Subnets(tx *state.Tx) []Subnet { return s.net(tx).Subnets }
+
+// ZoneOf is the zone and the VPC of a subnet.
+func (s *Service) ZoneOf(tx *state.Tx, subnet string) (zone, vpc string, ok bool) {
+	n := s.net(tx)
+	sub, ok := n.subnet(subnet)
+	return sub.AZ, n.VPC, ok
+}
