@@ -213,9 +213,9 @@ func TestGoImage(t *testing.T) {
 	if !strings.Contains(out.String(), "Building example.com/shop for linux/amd64") || !strings.Contains(out.String(), string(got.Digest)) {
 		t.Errorf("progress:\n%s", &out)
 	}
-	img, ok := got.Result.(v1.Image)
+	img, ok := got.Content.(v1.Image)
 	if !ok {
-		t.Fatalf("%T is no image", got.Result)
+		t.Fatalf("%T is no image", got.Content)
 	}
 	f, err := img.ConfigFile()
 	if err != nil {
@@ -334,9 +334,9 @@ func TestTwoPlatforms(t *testing.T) {
 	write(t, dir, "cmd/tiny/main.go", "package main\n\nfunc main() {}\n")
 	commit(t, dir, "tiny")
 	got := build(t, GoOptions{Dir: dir, Package: "cmd/tiny", Platforms: []string{"linux/amd64", "linux/arm64"}})
-	idx, ok := got.Result.(v1.ImageIndex)
+	idx, ok := got.Content.(v1.ImageIndex)
 	if !ok {
-		t.Fatalf("%T is no list", got.Result)
+		t.Fatalf("%T is no list", got.Content)
 	}
 	m, err := idx.IndexManifest()
 	if err != nil || len(m.Manifests) != 2 || m.Manifests[0].Platform.String() != "linux/amd64" || m.Manifests[1].Platform.String() != "linux/arm64" {
@@ -468,11 +468,11 @@ func TestDockerfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer img.Close()
-	f, err := img.Result.(v1.Image).ConfigFile()
+	f, err := img.Content.(v1.Image).ConfigFile()
 	if err != nil || f.Config.Labels["org.opencontainers.image.revision"] != src.Commit {
 		t.Errorf("%+v, %v", f, err)
 	}
-	if files := unpack(t, img.Result.(v1.Image)); len(files["main.go"].data) == 0 {
+	if files := unpack(t, img.Content.(v1.Image)); len(files["main.go"].data) == 0 {
 		t.Errorf("files %v", files)
 	}
 }

@@ -152,7 +152,7 @@ func (e engine) run(ctx context.Context, o DockerfileOptions, work string) (*Ima
 	if h, err = img.Digest(); err != nil {
 		return nil, fmt.Errorf("reading what %s saved: %w", e.name, err)
 	}
-	return &Image{Result: img, Digest: image.Digest(h.String())}, nil
+	return &Image{Content: img, Digest: image.Digest(h.String())}, nil
 }
 
 func (e engine) command(ctx context.Context, env []string, out io.Writer, args ...string) error {

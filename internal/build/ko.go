@@ -23,10 +23,10 @@ import (
 	"github.com/slipway-ecs/slipway/internal/image"
 )
 
-// Image is what was built: an image or, for several platforms, a list of them. It can be pushed as it is.
+// Image is what was built.
 type Image struct {
-	ko.Result
-	Digest image.Digest
+	Content ko.Result // a v1.Image or, for several platforms, a v1.ImageIndex: what is pushed
+	Digest  image.Digest
 	// SBOM is the software bill of materials in SPDX JSON; empty where the builder makes none.
 	SBOM     []byte
 	SBOMType string
@@ -165,7 +165,7 @@ func Go(ctx context.Context, o GoOptions) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building %s: %w", o.Package, err)
 	}
-	img := &Image{Result: result, Digest: image.Digest(h.String())}
+	img := &Image{Content: result, Digest: image.Digest(h.String())}
 	if err := img.readSBOM(); err != nil {
 		return nil, fmt.Errorf("building %s: reading its bill of materials: %w", o.Package, err)
 	}
@@ -225,7 +225,7 @@ func Labels(s Source) map[string]string {
 }
 
 func (i *Image) readSBOM() error {
-	e, ok := i.Result.(oci.SignedEntity)
+	e, ok := i.Content.(oci.SignedEntity)
 	if !ok {
 		return nil
 	}

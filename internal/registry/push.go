@@ -28,6 +28,11 @@ type Image interface {
 // image.Moves) and is on another image fails it before anything is uploaded. Layers go first, then the
 // first tag, and the last tag last: latest is never on what is not there.
 func (c Client) Push(ctx context.Context, repo string, img Image, tags ...string) (image.Digest, error) {
+	switch img.(type) {
+	case v1.Image, v1.ImageIndex:
+	default: // of which only the manifest would be pushed
+		return "", fmt.Errorf("pushing to %s: %T is neither an image nor a list of images", repo, img)
+	}
 	h, err := img.Digest()
 	if err != nil {
 		return "", fmt.Errorf("pushing to %s: %w", repo, err)

@@ -119,6 +119,13 @@ func TestPush(t *testing.T) {
 	}
 }
 
+func TestPushOfHalfAnImage(t *testing.T) {
+	half := struct{ Image }{makeImage(t)}
+	if _, err := (Client{}).Push(t.Context(), serve(t, true, nil)+"/shop", half, "latest"); err == nil {
+		t.Error("a manifest without its layers was pushed")
+	}
+}
+
 // A repository whose tags are immutable answers as ECR does.
 func TestImmutableRepository(t *testing.T) {
 	var host string
