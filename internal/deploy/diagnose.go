@@ -108,10 +108,10 @@ func (d *Diagnosis) explain(ev Evidence, g *Group, example *Task) {
 	case ev.Status == "STOPPED" || ev.Status == "STOP_REQUESTED":
 		say(CauseStopped, "Deploy again, unless someone stopped it on purpose.", "the deployment was stopped%s", because(ev.StatusReason))
 	case ev.TimedOut && len(ev.Running) < ev.Desired:
-		say(CauseSlow, "See why tasks wait: slipway status.", "after %s only %d of %d tasks run", ev.Waited.Round(time.Second), len(ev.Running), ev.Desired)
+		say(CauseSlow, "See why tasks wait: slipway status.", "after %s only %d of %d tasks run", span(ev.Waited), len(ev.Running), ev.Desired)
 	case ev.TimedOut:
 		say(CauseSlow, "Lengthen deployment.timeout, or make the service healthy sooner (shorter health-check interval, fewer checks).",
-			"not done after %s, although %d tasks run", ev.Waited.Round(time.Second), len(ev.Running))
+			"not done after %s, although %d of %d tasks run", span(ev.Waited), len(ev.Running), ev.Desired)
 	default:
 		say(CauseUnknown, "Look at the service events: slipway status.", "AWS gives no reason%s", because(ev.StatusReason))
 	}
@@ -193,7 +193,7 @@ func (d *Diagnosis) task(ev Evidence, g Group, example *Task) {
 		d.Sentence = "a port is taken on the instance: " + detail
 		d.Fix = "Use host port 0 (dynamic), or more instances."
 	case CauseHost:
-		d.Sentence = fmt.Sprintf("%s with their instance: %s", stopped(g.Count), detail)
+		d.Sentence = fmt.Sprintf("%s with the instance: %s", stopped(g.Count), detail)
 		d.Fix = "Deploy again; if it happens again look at the Auto Scaling group's activities."
 	case CauseStopped:
 		d.Sentence = fmt.Sprintf("%s stopped by someone: %s", were(g.Count), detail)
@@ -242,11 +242,15 @@ func lifetime(t *Task) string {
 	if t == nil || t.StartedAt.IsZero() || t.StoppedAt.Before(t.StartedAt) {
 		return ""
 	}
-	d := t.StoppedAt.Sub(t.StartedAt)
-	if d < time.Second {
-		return " within 1 s of starting"
+	return " within " + span(t.StoppedAt.Sub(t.StartedAt)) + " of starting"
+}
+
+// span is a duration in whole seconds or minutes, rounded up.
+func span(d time.Duration) string {
+	if d <= 2*time.Minute {
+		return itoa(int(max((d+time.Second-1)/time.Second, 1))) + " s"
 	}
-	return " within " + (d + time.Second - 1).Truncate(time.Second).String() + " of starting"
+	return itoa(int((d+time.Minute-1)/time.Minute)) + " min"
 }
 
 func lastLine(logs []string) string {

@@ -113,12 +113,18 @@ func (r *run) oneOff(ctx context.Context, s service.Step) error {
 	return nil
 }
 
-// succeeded says that every container that ended did so with code 0.
+// succeeded says that the containers that ended did so with code 0.
 func (t Task) succeeded() bool {
-	if t.LastStatus != "STOPPED" || len(t.Containers) == 0 {
-		return false
+	ended := false
+	for _, c := range t.Containers {
+		if c.ExitCode != nil {
+			if *c.ExitCode != 0 {
+				return false
+			}
+			ended = true
+		}
 	}
-	return t.Containers[0].ExitCode != nil && *t.Containers[0].ExitCode == 0
+	return ended && t.LastStatus == "STOPPED"
 }
 
 func (r *run) stepFailed(ctx context.Context, s service.Step, task Task, sentence string) error {
