@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -90,7 +91,7 @@ func FuzzRoute(f *testing.F) {
 	f.Add("POST", "/", "AmazonEC2ContainerServiceV20141113.ListClusters", "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/ecs/aws4_request, x", "{}")
 	f.Add("POST", "/service/GraniteServiceVersion20100801/operation/PutMetricData", "", "", "\xa0")
 	f.Add("GET", "/?Action=DescribeVpcs&Version=2016-11-15", "", "", "")
-	s := NewServer()
+	open, closed := NewServer(), NewServer(WithKeys(func(id string) (string, bool) { return "secret", id == "a" }))
 	f.Fuzz(func(t *testing.T, method, path, target, auth, body string) {
 		r, err := http.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
 		if err != nil || !strings.HasPrefix(path, "/") {
@@ -100,10 +101,13 @@ func FuzzRoute(f *testing.F) {
 		r.Header.Set("Authorization", auth)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.Header.Set("Smithy-Protocol", "rpc-v2-cbor")
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, r)
-		if w.Code == http.StatusInternalServerError {
-			t.Errorf("%d %s", w.Code, w.Body)
+		for _, s := range []*Server{open, closed} {
+			r.Body = io.NopCloser(strings.NewReader(body))
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r)
+			if w.Code == http.StatusInternalServerError || w.Code < 400 {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
 		}
 	})
 }

@@ -77,6 +77,25 @@ func (s *Server) route(r *http.Request, id *Identity) (*route, http.Handler) {
 	return nil, s.fallbackFor("/", true)
 }
 
+// isFallback reports whether a request is certainly none of the services': by its path, or signed
+// for S3. Its body may be large and is not ours to read.
+func (s *Server) isFallback(r *http.Request) bool {
+	if r.Header.Get("X-Amz-Target") != "" || strings.HasPrefix(r.URL.Path, "/service/") {
+		return false
+	}
+	var query url.Values
+	if r.URL.RawQuery != "" {
+		query = r.URL.Query()
+	}
+	sc := credentialScope(r.Header, query)
+	if sc.service == "s3" || s.fallbackFor(r.URL.Path, false) != nil {
+		return true
+	}
+	ct, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	form := r.Method == http.MethodPost && ct == "application/x-www-form-urlencoded"
+	return sc.service == "" && !form && query.Get("Action") == ""
+}
+
 func jsonVersion(r *http.Request, svc *Service) string {
 	if v, ok := strings.CutPrefix(r.Header.Get("Content-Type"), "application/x-amz-json-"); ok && (v == "1.0" || v == "1.1") {
 		return v

@@ -28,6 +28,7 @@ type Server struct {
 	wrap      []func(Next) Next
 	next      Next
 	crossSite *http.CrossOriginProtection
+	keys      Keys // nil: signatures are not checked
 
 	mu      sync.Mutex
 	missing map[string]int
@@ -144,6 +145,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "requests from web pages of other sites are not allowed here", http.StatusForbidden)
 		return
 	}
+	var denied error
+	if s.keys != nil && !s.isFallback(r) {
+		denied = s.authenticate(r)
+	}
 	route, h := s.route(r, &id)
 	ctx := WithCaller(r.Context(), id)
 	if h != nil {
@@ -156,6 +161,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if route == nil {
 		http.Error(w, "no AWS service is known for this request", http.StatusNotFound)
+		return
+	}
+	if d := (*denial)(nil); errors.As(denied, &d) {
+		s.log.WarnContext(ctx, "signature refused", "service", route.svc.model.ID, "operation", route.op, "reason", d.message)
+		response{w: w, route: route, requestID: id.RequestID}.fail(route.svc.model.show(d.shown(route.proto)))
 		return
 	}
 	s.serve(ctx, w, r, route)
