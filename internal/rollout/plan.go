@@ -37,6 +37,8 @@ type State struct {
 	// NoRoom says that the last attempt to place a task failed, so that starting first will not
 	// work now: where the minimum allows, tasks are stopped to make room.
 	NoRoom bool
+	// Surge is how many tasks beyond Desired are there on purpose: see Rebalance.
+	Surge int
 	// Victim chooses which of equal tasks to stop; nil takes the last. It returns an index.
 	Victim func([]Task) int
 }
@@ -240,7 +242,7 @@ func (p *planner) stop() {
 	}
 
 	// Scale-in: the least advanced first.
-	surplus := countIf(p.primary, sound) - p.s.Desired
+	surplus := countIf(p.primary, sound) - p.s.Desired - p.s.Surge
 	if p.s.Primary.Failed {
 		surplus += countIf(p.older, sound)
 	}

@@ -275,3 +275,24 @@ func TestDaemons(t *testing.T) {
 		t.Errorf("below the minimum: %+v", p)
 	}
 }
+
+func TestRebalance(t *testing.T) {
+	for _, c := range []struct {
+		tasks map[string]int
+		to    string
+		ok    bool
+	}{
+		{map[string]int{"a": 3, "b": 0, "c": 1}, "b", true}, {map[string]int{"a": 2, "b": 1, "c": 1}, "b", false},
+		{map[string]int{"a": 2, "b": 0}, "b", true}, {map[string]int{"a": 5}, "a", false}, {nil, "", false},
+	} {
+		if to, ok := Rebalance(c.tasks); ok != c.ok || ok && to != c.to {
+			t.Errorf("%v: %s %v", c.tasks, to, ok)
+		}
+	}
+	// The task that starts on purpose is not taken away again before it is healthy.
+	s := State{Desired: 2, MinimumHealthyPercent: 100, MaximumPercent: 200, Surge: 1, Primary: Deployment{ID: "new", Completed: true},
+		Tasks: append(tasks("new", 2, Healthy), Task{ID: "more", Deployment: "new"})}
+	if p := Rolling(s); len(p.Stops)+len(p.Starts) != 0 {
+		t.Errorf("plan: %+v", p)
+	}
+}

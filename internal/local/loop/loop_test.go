@@ -730,3 +730,48 @@ func TestAwsvpcAndCapacityProviders(t *testing.T) {
 		}
 	})
 }
+
+func TestZonesAreBalancedAgain(t *testing.T) {
+	scenario(t, func(w *world) {
+		w.instances(1) // zone a
+		w.deploy("web", w.definition("web", 1, nil), 4, both(balanced, func(s *ecsapi.Service) { s.AvailabilityZoneRebalancing = wire.String("ENABLED") }))
+		after(20 * time.Second)
+		w.instances(2) // zone b is back
+		low := 99
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			low = min(low, len(w.tasks("web")["RUNNING"]))
+		}
+		synctest.Wait()
+		n := map[string]int{}
+		got := w.tasks("web")
+		for _, x := range got["RUNNING"] {
+			n[x.AZ]++
+		}
+		if n["us-east-1a"] != 2 || n["us-east-1b"] != 2 || low < 4 || len(got["STOPPED"]) != 2 {
+			t.Errorf("zones %v, lowest %d\n%s", n, low, strings.Join(w.events("web"), "\n"))
+		}
+		if !contains(w.events("web"), "(service web) is not AZ balanced with 4 tasks in us-east-1a, and 0 tasks in us-east-1b. AZ Rebalancing in progress.") {
+			t.Errorf("events:\n%s", strings.Join(w.events("web"), "\n"))
+		}
+	})
+}
+
+func TestFargateSpreadsOverSubnets(t *testing.T) {
+	scenario(t, func(w *world) {
+		w.deploy("web", w.definition("web", 1, func(d *ecsapi.TaskDefinition) {
+			d.NetworkMode, d.Cpu, d.Memory = wire.String("awsvpc"), wire.String("256"), wire.String("512")
+		}), 4, both(balanced, func(s *ecsapi.Service) {
+			s.LaunchType = wire.String("FARGATE")
+			s.NetworkConfiguration = &ecsapi.NetworkConfiguration{AwsvpcConfiguration: &ecsapi.AwsVpcConfiguration{Subnets: []string{"subnet-a", "subnet-b"}}}
+		}))
+		after(20 * time.Second)
+		n := map[string]int{}
+		for _, x := range w.tasks("web")["RUNNING"] {
+			n[x.ENI.SubnetID]++
+		}
+		if n["subnet-a"] != 2 || n["subnet-b"] != 2 || w.runStatus(1) != "SUCCESSFUL" {
+			t.Errorf("tasks %v, events %q", n, w.events("web"))
+		}
+	})
+}

@@ -97,7 +97,12 @@ func (r *reconciliation) launch(d *state.Deployment, n int, host string) (starte
 			}
 			have[t.CapacityProvider]++
 		}
+		zones := s.zones(tx, t)
+		if r.zone != "" {
+			zones = []string{r.zone}
+		}
 		if t.LaunchType == "FARGATE" {
+			t.AZ = r.emptiest(zones, started)
 			t.PlatformVersion = "1.4.0"
 			if v := wire.Value(spec.PlatformVersion); v != "" && v != "LATEST" {
 				t.PlatformVersion = v
@@ -108,7 +113,7 @@ func (r *reconciliation) launch(d *state.Deployment, n int, host string) (starte
 		}
 		p := placers[t.CapacityProvider]
 		if p == nil {
-			req := requestFor(t, td, r.svc.Spec.PlacementConstraints, r.svc.Spec.PlacementStrategy, s.zones(tx, t))
+			req := requestFor(t, td, r.svc.Spec.PlacementConstraints, r.svc.Spec.PlacementStrategy, zones)
 			if host != "" {
 				only := []*placement.Instance{}
 				if m := s.fleet.byARN[host]; m != nil {
@@ -129,6 +134,8 @@ func (r *reconciliation) launch(d *state.Deployment, n int, host string) (starte
 		case i != nil:
 			s.settle(tx, t, i)
 			started = append(started, t)
+		case r.zone != "":
+			return started, true, nil
 		case t.CapacityProvider != "" && host == "" && r.unplaced(t.ClusterName) < provisioningLimit:
 			s.cfg.State.Tasks.Put(tx, t.ARN, t) // it waits for capacity
 			r.waiting++

@@ -30,7 +30,8 @@ type reconciliation struct {
 	sick        map[string]string // by task ARN: the stoppedReason
 	wake        time.Time
 	hungry      bool
-	waiting     int // unplaced tasks of the cluster; -1: not counted yet
+	zone        string // where a task shall start to balance the zones; quietly, if there is no room
+	waiting     int    // unplaced tasks of the cluster; -1: not counted yet
 }
 
 // reconcile looks at a service and does what can be done now. wake, if not zero, is when time alone
@@ -427,6 +428,7 @@ func (r *reconciliation) victim(list []rollout.Task) int {
 // roll exchanges, starts and stops tasks of a replica service.
 func (r *reconciliation) roll() error {
 	st := r.stateOf()
+	st.Surge = r.surge()
 	plan := rollout.Rolling(st)
 	if len(plan.Starts) > 0 && r.throttled() {
 		plan.Starts = nil
@@ -444,6 +446,9 @@ func (r *reconciliation) roll() error {
 	}
 	r.stop(plan.Stops)
 	r.conclude(plan)
+	if plan.Steady && r.balances() {
+		return r.rebalance()
+	}
 	return nil
 }
 
