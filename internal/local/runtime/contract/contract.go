@@ -36,7 +36,7 @@ func Image(t *testing.T) string {
 	t.Helper()
 	_, here, _, _ := goruntime.Caller(0)
 	bin := filepath.Join(t.TempDir(), "prog")
-	build := exec.Command("go", "build", "-o", bin, ".")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", bin, ".")
 	build.Dir = filepath.Join(filepath.Dir(here), "..", "testdata", "prog")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {

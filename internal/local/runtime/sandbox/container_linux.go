@@ -30,6 +30,7 @@ type container struct {
 	group  *group
 	env    []string
 	user   string
+	dir    string
 	output sync.WaitGroup
 
 	done chan struct{} // closed when exit is set
@@ -54,7 +55,7 @@ func (t *task) start(spec runtime.ContainerSpec, img unpacked) (*container, erro
 	if err != nil {
 		return nil, err
 	}
-	c := &container{t: t, name: spec.Name, digest: img.digest, env: cfg.Env, user: cfg.User, done: make(chan struct{})}
+	c := &container{t: t, name: spec.Name, digest: img.digest, env: cfg.Env, user: cfg.User, dir: cfg.Dir, done: make(chan struct{})}
 	if c.group, err = t.s.cgroup.make(t.spec.ID+"-"+spec.Name, spec.CPU, spec.Memory); err != nil {
 		return nil, fmt.Errorf("setting limits: %w", err)
 	}
@@ -186,7 +187,7 @@ func (c *container) Exec(ctx context.Context, command []string, stdout io.Writer
 		_ = r.Close()
 		close(copied)
 	}()
-	conn, err := c.t.request(request{Op: "exec", Init: initConfig{Pid: c.pid, Args: command, Env: c.env, User: c.user}}, theirs, theirs)
+	conn, err := c.t.request(request{Op: "exec", Init: initConfig{Pid: c.pid, Args: command, Env: c.env, User: c.user, Dir: c.dir, Unprivileged: os.Geteuid() != 0}}, theirs, theirs)
 	_ = theirs.Close()
 	if err != nil {
 		return 0, err

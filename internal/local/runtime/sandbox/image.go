@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -33,11 +34,17 @@ type unpacked struct {
 }
 
 func (im *images) get(ctx context.Context, ref string) (unpacked, error) {
-	v, err, _ := im.group.Do(ref, func() (any, error) { return im.pull(ctx, ref) })
-	if err != nil {
-		return unpacked{}, err
+	// Others may wait for the same pull: it does not end with whoever happened to be the first.
+	pulling := im.group.DoChan(ref, func() (any, error) { return im.pull(context.WithoutCancel(ctx), ref) })
+	select {
+	case r := <-pulling:
+		if r.Err != nil {
+			return unpacked{}, r.Err
+		}
+		return r.Val.(unpacked), nil
+	case <-ctx.Done():
+		return unpacked{}, ctx.Err()
 	}
-	return v.(unpacked), nil
 }
 
 func (im *images) pull(ctx context.Context, ref string) (unpacked, error) {
@@ -113,26 +120,52 @@ func unpackLayer(dir string, l v1.Layer) error {
 		return err
 	}
 	defer root.Close()
+	u := unpacker{root: root, dir: dir, added: map[string]bool{}}
 	for tr := tar.NewReader(rc); ; {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			// The digest is checked when all has been read, and padding may follow the archive.
+			_, err := io.Copy(io.Discard, rc)
+			return err
 		}
 		if err != nil {
 			return err
 		}
-		if err := unpackEntry(root, h, tr); err != nil {
+		if err := u.entry(h, tr); err != nil {
 			return fmt.Errorf("%s: %w", h.Name, err)
 		}
 	}
 }
 
+// unpacker unpacks one layer over those below.
+type unpacker struct {
+	root  *os.Root
+	dir   string
+	added map[string]bool // by this layer: whiteouts do not hide them, whatever the order
+}
+
+// resolve is the path of a name in the image, with links in its folders taken as inside a
+// container: /var/run may be a link to /run.
+func (u *unpacker) resolve(name string) (string, error) {
+	parent, base := path.Split(path.Clean("/" + name))
+	if base == "" {
+		return "", nil
+	}
+	real, err := securejoin.SecureJoin(u.dir, parent)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(u.dir, real)
+	return path.Join(rel, base), err
+}
+
 const whiteout = ".wh."
 
-func unpackEntry(root *os.Root, h *tar.Header, content io.Reader) error {
-	p := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
-	if p == "" {
-		return nil
+func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
+	root := u.root
+	p, err := u.resolve(h.Name)
+	if p == "" || err != nil {
+		return err
 	}
 	parent, base := path.Split(p)
 	if parent != "" {
@@ -141,10 +174,16 @@ func unpackEntry(root *os.Root, h *tar.Header, content io.Reader) error {
 		}
 	}
 	if base == whiteout+whiteout+".opq" { // the layers below show nothing of this folder
-		return clearDir(root, path.Clean(parent))
+		return u.hide(path.Clean(parent))
 	}
 	if gone, ok := strings.CutPrefix(base, whiteout); ok {
-		return root.RemoveAll(path.Join(parent, gone))
+		if gone = path.Join(parent, gone); u.added[gone] {
+			return u.hide(gone)
+		}
+		return root.RemoveAll(path.Join(parent, strings.TrimPrefix(base, whiteout)))
+	}
+	for up := p; up != "." && !u.added[up]; up = path.Dir(up) {
+		u.added[up] = true
 	}
 	mode := fs.FileMode(h.Mode).Perm()
 	if old, err := root.Lstat(p); err == nil && !(old.IsDir() && h.Typeflag == tar.TypeDir) {
@@ -169,7 +208,11 @@ func unpackEntry(root *os.Root, h *tar.Header, content io.Reader) error {
 	case tar.TypeSymlink:
 		return root.Symlink(h.Linkname, p)
 	case tar.TypeLink:
-		return root.Link(strings.TrimPrefix(path.Clean("/"+h.Linkname), "/"), p)
+		old, err := u.resolve(h.Linkname)
+		if err != nil {
+			return err
+		}
+		return root.Link(old, p)
 	default: // devices and pipes: the sandbox makes its own /dev
 		return nil
 	}
@@ -177,6 +220,9 @@ func unpackEntry(root *os.Root, h *tar.Header, content io.Reader) error {
 		if err := root.Lchown(p, h.Uid, h.Gid); err != nil {
 			return err
 		}
+	}
+	if h.Typeflag == tar.TypeDir && os.Geteuid() != 0 {
+		mode |= 0o700 // or nothing could be put in
 	}
 	return root.Chmod(p, mode|sticky(h.Mode))
 }
@@ -196,8 +242,12 @@ func sticky(mode int64) fs.FileMode {
 	return m
 }
 
-func clearDir(root *os.Root, dir string) error {
-	f, err := root.Open(dir)
+// hide removes from a folder what the layers below have put there.
+func (u *unpacker) hide(dir string) error {
+	if st, err := u.root.Lstat(dir); err != nil || !st.IsDir() {
+		return err
+	}
+	f, err := u.root.Open(dir)
 	if err != nil {
 		return err
 	}
@@ -206,7 +256,11 @@ func clearDir(root *os.Root, dir string) error {
 		return err
 	}
 	for _, n := range names {
-		if err := root.RemoveAll(path.Join(dir, n)); err != nil {
+		p, remove := path.Join(dir, n), u.root.RemoveAll
+		if u.added[p] {
+			remove = u.hide
+		}
+		if err := remove(p); err != nil {
 			return err
 		}
 	}

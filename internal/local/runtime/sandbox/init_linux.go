@@ -79,7 +79,7 @@ func execInit() error {
 		}
 	}
 	// This process is outside the pid namespace, a child of it is inside.
-	path, err := lookPath(cfg.Args[0], cfg.Env, "/")
+	path, err := lookPath(cfg.Args[0], cfg.Env, workDir(cfg))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(127)
@@ -88,7 +88,7 @@ func execInit() error {
 	if err != nil {
 		return err
 	}
-	cmd := &exec.Cmd{Path: path, Args: cfg.Args, Env: withHome(cfg.Env, id.home), Dir: "/", Stdout: os.Stdout, Stderr: os.Stderr}
+	cmd := &exec.Cmd{Path: path, Args: cfg.Args, Env: withHome(cfg.Env, id.home), Dir: workDir(cfg), Stdout: os.Stdout, Stderr: os.Stderr}
 	// No parent-death signal: the parent is outside the pid namespace and looks dead from inside. The
 	// supervisor ends the process group instead.
 	cmd.SysProcAttr = &syscall.SysProcAttr{}

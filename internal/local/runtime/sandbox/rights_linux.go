@@ -24,7 +24,8 @@ func isDefault(c uintptr) bool {
 	return false
 }
 
-// dropBounding takes from this thread, and all it becomes, every capability a container lacks.
+// dropBounding takes from this thread, and all it becomes, every capability a container lacks, and
+// the way to get one back.
 func dropBounding() error {
 	for c := uintptr(0); c <= unix.CAP_LAST_CAP; c++ {
 		if isDefault(c) {
@@ -34,14 +35,14 @@ func dropBounding() error {
 			return fmt.Errorf("dropping capability %d: %w", c, err)
 		}
 	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbidding new privileges: %w", err)
+	}
 	return nil
 }
 
 // dropRights makes this thread the container's user with Docker's capabilities at most.
 func dropRights(cfg initConfig, id identity) error {
-	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
-		return fmt.Errorf("forbidding new privileges: %w", err)
-	}
 	if !cfg.Unprivileged {
 		groups := make([]int, 0, 1)
 		groups = append(groups, id.gid)

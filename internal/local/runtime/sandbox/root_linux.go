@@ -3,10 +3,14 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
+	securejoin "github.com/cyphar/filepath-securejoin"
 	"golang.org/x/sys/unix"
 
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
@@ -42,28 +46,117 @@ func makeRoot(cfg initConfig) error {
 		return fmt.Errorf("leaving the old root: %w", err)
 	}
 	if cfg.ReadOnly {
-		if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""); err != nil {
+		if err := restrict("/", unix.MS_RDONLY|unix.MS_NODEV); err != nil {
 			return fmt.Errorf("making the root read-only: %w", err)
 		}
 	}
 	return unix.Chdir("/")
 }
 
-// mountImage lays a writable layer over the image; where the kernel cannot, it copies the image.
+// mountImage lays a writable layer over the image. Where the folder's file system cannot carry
+// one (it is itself such an overlay, in a container) the layer is in memory; where the kernel cannot
+// at all, the image is copied.
 func mountImage(cfg initConfig) error {
+	if overlay(cfg) == nil {
+		return nil
+	}
+	dir := filepath.Dir(cfg.Upper)
+	if unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NODEV, "mode=755") == nil {
+		var err error
+		for _, d := range []string{cfg.Upper, cfg.Work, cfg.Root} {
+			err = errors.Join(err, os.Mkdir(d, 0o755))
+		}
+		if err == nil && overlay(cfg) == nil {
+			return nil
+		}
+		if err := unix.Unmount(dir, 0); err != nil {
+			return fmt.Errorf("unmounting the layer in memory: %w", err)
+		}
+	}
+	if err := copyTree(cfg.Upper, cfg.Image, !cfg.Unprivileged); err != nil {
+		return fmt.Errorf("copying the image: %w", err)
+	}
+	if err := unix.Mount(cfg.Upper, cfg.Root, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("mounting the image's copy: %w", err)
+	}
+	return restrict(cfg.Root, unix.MS_NODEV)
+}
+
+func overlay(cfg initConfig) error {
+	if strings.ContainsAny(cfg.Image+cfg.Upper, ",:") {
+		return errors.New("the path has the separators of mount options")
+	}
 	opts := "lowerdir=" + cfg.Image + ",upperdir=" + cfg.Upper + ",workdir=" + cfg.Work
 	if cfg.Unprivileged {
 		opts += ",userxattr"
 	}
-	if strings.ContainsAny(cfg.Image+cfg.Upper, ",:") || unix.Mount("overlay", cfg.Root, "overlay", unix.MS_NODEV, opts) != nil {
-		if err := os.CopyFS(cfg.Upper, os.DirFS(cfg.Image)); err != nil && !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("copying the image: %w", err)
+	return unix.Mount("overlay", cfg.Root, "overlay", unix.MS_NODEV, opts)
+}
+
+// copyTree copies files, folders and links with their modes, and as root with their owners.
+func copyTree(to, from string, owners bool) error {
+	return filepath.WalkDir(from, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
 		}
-		if err := unix.Mount(cfg.Upper, cfg.Root, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("mounting the image's copy: %w", err)
+		st, err := d.Info()
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, p)
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, rel)
+		switch {
+		case st.IsDir():
+			err = os.MkdirAll(target, 0o755)
+		case st.Mode()&fs.ModeSymlink != 0:
+			var link string
+			if link, err = os.Readlink(p); err == nil {
+				err = os.Symlink(link, target)
+			}
+		default:
+			err = copyFile(target, p)
+		}
+		if sys, ok := st.Sys().(*syscall.Stat_t); err == nil && owners && ok {
+			err = os.Lchown(target, int(sys.Uid), int(sys.Gid))
+		}
+		if err == nil && st.Mode()&fs.ModeSymlink == 0 {
+			err = os.Chmod(target, st.Mode()) // after the owner: changing it clears set-user-id
+		}
+		return err
+	})
+}
+
+func copyFile(to, from string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// restrict adds flags to a mount. The ones it has stay: inside a user namespace the kernel refuses
+// to lift those that came from outside, and nobody wants them lifted.
+func restrict(at string, flags uintptr) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(at, &st); err != nil {
+		return err
+	}
+	for is, set := range map[int64]uintptr{unix.ST_RDONLY: unix.MS_RDONLY, unix.ST_NOSUID: unix.MS_NOSUID, unix.ST_NODEV: unix.MS_NODEV, unix.ST_NOEXEC: unix.MS_NOEXEC,
+		unix.ST_NOATIME: unix.MS_NOATIME, unix.ST_NODIRATIME: unix.MS_NODIRATIME, unix.ST_RELATIME: unix.MS_RELATIME} {
+		if int64(st.Flags)&is != 0 {
+			flags |= set
 		}
 	}
-	return nil
+	return unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_BIND|flags, "")
 }
 
 // writeFiles writes what an engine puts into /etc, following no link out of the container.
@@ -109,7 +202,14 @@ func inside(root, target string, dir bool) (string, error) {
 		return "", err
 	}
 	defer r.Close()
-	rel := strings.TrimPrefix(filepath.Clean("/"+target), "/")
+	real, err := securejoin.SecureJoin(root, target) // links mean what they mean inside
+	if err != nil {
+		return "", err
+	}
+	rel := strings.TrimPrefix(strings.TrimPrefix(real, root), "/")
+	if rel == "" {
+		return "", errors.New("a mount cannot replace the root")
+	}
 	if dir {
 		err = r.MkdirAll(rel, 0o755)
 	} else if err = r.MkdirAll(filepath.Dir(rel), 0o755); err == nil {
@@ -121,11 +221,7 @@ func inside(root, target string, dir bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	real, err := filepath.EvalSymlinks(filepath.Join(root, rel))
-	if err == nil && real != root && !strings.HasPrefix(real, root+"/") {
-		err = errors.New("the path leaves the container")
-	}
-	return real, err
+	return real, nil
 }
 
 func mountVolume(root string, m runtime.Mount) error {
@@ -147,10 +243,12 @@ func mountVolume(root string, m runtime.Mount) error {
 	if err := unix.Mount(m.Source, at, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return err
 	}
+	// A container may make device files; what it can write to must not honour them.
+	flags := uintptr(unix.MS_NODEV)
 	if m.ReadOnly {
-		return unix.Mount("", at, "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, "")
+		flags |= unix.MS_RDONLY
 	}
-	return nil
+	return restrict(at, flags)
 }
 
 // mountSystem gives the container /proc, /dev and /sys.
@@ -159,7 +257,7 @@ func mountSystem(root string) error {
 	if err := unix.Mount("proc", at("proc"), "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
 		return fmt.Errorf("mounting /proc: %w", err)
 	}
-	if err := unix.Mount("tmpfs", at("dev"), "tmpfs", unix.MS_NOSUID|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
+	if err := unix.Mount("tmpfs", at("dev"), "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_STRICTATIME, "mode=755,size=65536k"); err != nil {
 		return fmt.Errorf("mounting /dev: %w", err)
 	}
 	for _, d := range []string{"null", "zero", "full", "random", "urandom", "tty"} {

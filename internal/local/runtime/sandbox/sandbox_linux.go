@@ -7,6 +7,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"syscall"
@@ -164,6 +166,7 @@ func (s *Sandbox) newTask(spec runtime.TaskSpec) (*task, error) {
 	t.sup.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Cloneflags: unix.CLONE_NEWUTS | unix.CLONE_NEWIPC, Setpgid: true}
 	if spec.NetworkMode != "host" {
 		t.sup.SysProcAttr.Cloneflags |= unix.CLONE_NEWNET
+		t.sup.Args = append(t.sup.Args, "own-network")
 	}
 	if os.Geteuid() != 0 {
 		t.sup.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
@@ -220,10 +223,12 @@ func (t *task) Endpoint(port int, protocol string) (string, bool) {
 	switch {
 	case t.spec.NetworkMode == "host":
 		return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), true
-	case t.ip != "":
+	case t.ip != "" && slices.ContainsFunc(t.spec.Ports, func(p runtime.Port) bool {
+		return p.Container == port && portKey(port, cmp.Or(p.Protocol, "tcp")) == portKey(port, cmp.Or(protocol, "tcp"))
+	}):
 		return net.JoinHostPort(t.ip, strconv.Itoa(port)), true
 	}
-	l, ok := t.forward[portKey(port, protocol)]
+	l, ok := t.forward[portKey(port, cmp.Or(protocol, "tcp"))]
 	if !ok {
 		return "", false
 	}

@@ -76,6 +76,11 @@ func supervise() error {
 	if lo, err := netlink.LinkByName("lo"); err == nil {
 		_ = netlink.LinkSetUp(lo) // already up in the machine's own network
 	}
+	if len(os.Args) > 2 && os.Args[2] == "own-network" {
+		// As with Docker: a user who is not root may serve on port 80. Without it he gets the kernel's
+		// own answer.
+		_ = os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
+	}
 	f := os.NewFile(3, "control")
 	c, err := net.FileConn(f)
 	_ = f.Close()
