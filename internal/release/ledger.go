@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/slipway-ecs/slipway/internal/image"
 )
 
@@ -20,6 +22,9 @@ const (
 	AnnotationEnvironment = "io.github.slipway-ecs.environment"
 	AnnotationCreated     = "org.opencontainers.image.created"
 )
+
+// Images read at a time.
+const parallel = 8
 
 // Referrer is something stored beside an image.
 type Referrer struct {
@@ -92,15 +97,17 @@ func (l Ledger) History(ctx context.Context, repo string) ([]Statement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger of %s: %w", repo, err)
 	}
-	var out []Statement
-	var bad []error
-	for _, d := range digests {
-		s, err := l.Read(ctx, repo, d)
-		if err != nil {
-			bad = append(bad, err)
-		}
-		out = append(out, s...)
+	found, bad := make([][]Statement, len(digests)), make([]error, len(digests))
+	var g errgroup.Group
+	g.SetLimit(parallel)
+	for i, d := range digests {
+		g.Go(func() error {
+			found[i], bad[i] = l.Read(ctx, repo, d)
+			return nil
+		})
 	}
+	_ = g.Wait() // each says for itself what it could not read
+	out := slices.Concat(found...)
 	sortByTime(out)
 	return out, errors.Join(bad...)
 }

@@ -32,6 +32,7 @@ const (
 	// How many packages it has, for the progress lines only.
 	opentofuPackages = 1780
 	lockPoll         = 500 * time.Millisecond
+	workPrefix       = "build-"
 )
 
 // BuildOpenTofu returns the OpenTofu in the user's cache folder and builds it if there is none. Two
@@ -69,6 +70,11 @@ func BuildOpenTofu(ctx context.Context, o Options) (Tool, error) {
 	if t, err := probe(ctx, path); err == nil {
 		return t, nil // the other one built it
 	}
+	if left, err := filepath.Glob(filepath.Join(dir, workPrefix+"*")); err == nil {
+		for _, l := range left { // of one that was killed: nobody else builds while we have the lock
+			_ = os.RemoveAll(l)
+		}
+	}
 	if err := buildTofu(ctx, goBinary, dir, path, say); err != nil {
 		return Tool{}, fmt.Errorf("building OpenTofu %s: %w", OpenTofuVersion, err)
 	}
@@ -83,7 +89,7 @@ func exeSuffix() string {
 }
 
 func buildTofu(ctx context.Context, goBinary, dir, path string, say func(string)) error {
-	work, err := os.MkdirTemp(dir, "build-")
+	work, err := os.MkdirTemp(dir, workPrefix)
 	if err != nil {
 		return err
 	}

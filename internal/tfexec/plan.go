@@ -45,6 +45,10 @@ func (r Runner) Plan(ctx context.Context, file string, o PlanOptions) (Plan, err
 	if err != nil {
 		return Plan{}, err
 	}
+	// A plan holds every value, also the sensitive ones.
+	if err := os.Chmod(r.path(file), 0o600); err != nil {
+		return Plan{}, fmt.Errorf("planning: %w", err)
+	}
 	in, err := r.inputs(file)
 	if err != nil {
 		return Plan{}, fmt.Errorf("planning: %w", err)

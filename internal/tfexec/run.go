@@ -242,9 +242,14 @@ func (r Runner) show(e Event) {
 	if r.Event != nil {
 		r.Event(e)
 	}
-	if r.Stdout != nil && e.Type != "version" {
-		_, _ = fmt.Fprintln(r.Stdout, e.Message)
+	if r.Stdout == nil || e.Type == "version" {
+		return
 	}
+	text := e.Message
+	if e.Diagnostic != nil && e.Diagnostic.Severity != "error" { // an error's detail is in the Failure
+		text += indent(e.Diagnostic.Detail)
+	}
+	_, _ = fmt.Fprintln(r.Stdout, text)
 }
 
 // copyAll goes on reading where nobody listens any more: a full pipe would stop Terraform in mid-apply.

@@ -71,6 +71,9 @@ func TestPlanIsAppliedAsItWasMade(t *testing.T) {
 	if p.Changes != (Changes{Add: 1}) || len(p.JSON.ResourceChanges) != 1 || p.JSON.ResourceChanges[0].Address != "terraform_data.a" {
 		t.Errorf("plan %+v", p)
 	}
+	if info, err := os.Stat(filepath.Join(r.Dir, "plan")); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o600 {
+		t.Errorf("others may read the plan: %v, %v", info.Mode(), err)
+	}
 	if text, err := r.ShowText(t.Context(), "plan"); err != nil || !strings.Contains(text, "+ resource \"terraform_data\" \"a\"") {
 		t.Errorf("%v: %s", err, text)
 	}
