@@ -52,6 +52,9 @@ func (b *builder) spec(cfg *fileConfig, s *settings) Spec {
 	b.role(s, &out)
 	b.schedule(&out)
 	b.tags(s, &out)
+	for _, p := range out.Check() {
+		b.fault(p.Path, "%s", p.Message)
+	}
 	return out
 }
 
@@ -111,9 +114,6 @@ func (b *builder) network(s *settings, out *Spec) {
 			out.NetworkMode = "awsvpc"
 		}
 	}
-	if out.fargate() && out.NetworkMode != "awsvpc" {
-		b.fault("network.mode", "network %s is for container instances; Fargate tasks use awsvpc", out.NetworkMode)
-	}
 	out.Subnets, out.SecurityGroups, out.AssignPublicIP = s.Network.Subnets, s.Network.SecurityGroups, s.Network.PublicIP
 	if out.NetworkMode != "awsvpc" {
 		for _, key := range []string{"subnets", "security_groups", "public_ip"} {
@@ -142,31 +142,21 @@ func (b *builder) size(s *settings, out *Spec) {
 		cpu += c.CPU
 		memory += max(c.Memory, c.MemoryReservation)
 	}
-	if out.fargate() {
-		path := "memory"
-		if b.has("cpu") {
-			path = "cpu"
-		}
-		switch fitCPU, fitMemory, ok := fargateFit(cpu, memory, out.CPU, out.Memory); {
-		case ok:
-			out.CPU, out.Memory = fitCPU, fitMemory
-		case out.CPU > 0 && out.Memory > 0:
-			if err := checkFargate(out.CPU, out.Memory); err != nil {
-				b.fault(path, "%v", err)
-				return
-			}
-		default:
-			b.fault(path, "Fargate has no task in which %d CPU units and %d MiB fit%s", max(cpu, out.CPU), max(memory, out.Memory),
-				map[bool]string{true: " with the given " + path}[b.has(path)])
-			return
+	if !out.fargate() || out.CPU > 0 && out.Memory > 0 {
+		return
+	}
+	if fitCPU, fitMemory, ok := fargateFit(cpu, memory, out.CPU, out.Memory); ok {
+		out.CPU, out.Memory = fitCPU, fitMemory
+		return
+	}
+	path, given := "container", ""
+	for _, key := range []string{"cpu", "memory"} {
+		if b.has(key) {
+			path, given = key, " with the given "+key
 		}
 	}
-	if out.CPU > 0 && cpu > out.CPU {
-		b.fault("cpu", "the containers ask for %d CPU units together, the task has %d", cpu, out.CPU)
-	}
-	if out.Memory > 0 && memory > out.Memory {
-		b.fault("memory", "the containers ask for %d MiB together, the task has %d", memory, out.Memory)
-	}
+	b.fault(path, "Fargate has no task in which %d CPU units and %d MiB fit%s", max(cpu, out.CPU), max(memory, out.Memory), given)
+	out.CPU, out.Memory = 256, 512 // said; no second fault about it
 }
 
 func (b *builder) count(s *settings, out *Spec) {

@@ -1,11 +1,9 @@
 package service
 
 import (
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 )
@@ -37,9 +35,6 @@ func (b *builder) containers(s *settings, out *Spec) {
 		if sc.Name != "" {
 			b.fault(path+".name", "%s: a sidecar's name is its key", path)
 		}
-		if name == main.Name {
-			b.fault(path, "%s has the main container's name", path)
-		}
 		c := b.container(path, name, sc, out)
 		if c.Memory == 0 && c.MemoryReservation == 0 && out.Memory == 0 && s.Memory == 0 && !out.fargate() {
 			c.Memory = 128
@@ -49,7 +44,6 @@ func (b *builder) containers(s *settings, out *Spec) {
 	if n := len(out.Containers); n > 10 {
 		b.fault("sidecars", "%d containers: a task takes 10", n)
 	}
-	b.dependencies(out)
 }
 
 func (b *builder) container(path, name string, c containerConfig, out *Spec) Container {
@@ -179,71 +173,6 @@ func (b *builder) containerHealth(path string, h *containerHealthConfig) *Contai
 	return r
 }
 
-// dependencies: every name exists, what must be healthy has a check, and nobody waits for himself.
-func (b *builder) dependencies(out *Spec) {
-	byName := map[string]Container{}
-	var names []string
-	for _, c := range out.Containers {
-		byName[c.Name] = c
-		names = append(names, c.Name)
-	}
-	path := func(i int) string {
-		if i == 0 {
-			return "container.depends_on."
-		}
-		return "sidecars." + out.Containers[i].Name + ".depends_on."
-	}
-	for i, c := range out.Containers {
-		for _, d := range c.DependsOn {
-			at := path(i) + d.Container
-			on, ok := byName[d.Container]
-			switch {
-			case !ok:
-				b.fault(at, "%s: no container %q%s", at, d.Container, didYouMean(d.Container, names))
-			case d.Condition == "HEALTHY" && on.HealthCheck == nil:
-				b.fault(at, "%s: container %q has no health check that could be healthy", at, d.Container)
-			case (d.Condition == "COMPLETE" || d.Condition == "SUCCESS") && on.Essential:
-				b.fault(at, "%s: container %q is essential, so its end would be the task's; give it essential: false", at, d.Container)
-			}
-		}
-	}
-	if cycle := findCycle(out.Containers); cycle != nil {
-		b.fault("container.depends_on", "containers wait for each other: %s", strings.Join(cycle, " → "))
-	}
-}
-
-func findCycle(containers []Container) []string {
-	on := map[string][]string{}
-	for _, c := range containers {
-		for _, d := range c.DependsOn {
-			on[c.Name] = append(on[c.Name], d.Container)
-		}
-	}
-	done := map[string]bool{}
-	var visit func(name string, way []string) []string
-	visit = func(name string, way []string) []string {
-		if i := slices.Index(way, name); i >= 0 {
-			return append(slices.Clone(way[i:]), name)
-		}
-		if done[name] {
-			return nil
-		}
-		for _, next := range on[name] {
-			if c := visit(next, append(way, name)); c != nil {
-				return c
-			}
-		}
-		done[name] = true
-		return nil
-	}
-	for _, name := range slices.Sorted(maps.Keys(on)) {
-		if c := visit(name, nil); c != nil {
-			return c
-		}
-	}
-	return nil
-}
-
 func (b *builder) volumes(s *settings, out *Spec) {
 	for _, name := range slices.Sorted(maps.Keys(s.Volumes)) {
 		v, path := s.Volumes[name], "volumes."+name
@@ -257,61 +186,13 @@ func (b *builder) volumes(s *settings, out *Spec) {
 		if v.EBS != nil {
 			r.EBS = &EBSVolume{SizeGiB: v.EBS.Size, Type: or(v.EBS.Type, "gp3")}
 		}
-		if count(v.Host != "", v.EFS != nil, v.EBS != nil, v.Tmpfs > 0) != 1 {
-			b.fault(path, "%s needs exactly one of host, efs, ebs and tmpfs", path)
-		}
-		if out.fargate() && (v.Host != "" || v.Tmpfs > 0) {
-			b.fault(path, "%s: Fargate has only efs and ebs volumes", path)
-		}
 		out.Volumes = append(out.Volumes, r)
-	}
-	names := make([]string, len(out.Volumes))
-	for i, v := range out.Volumes {
-		names[i] = v.Name
-	}
-	used := map[string]bool{}
-	for i, c := range out.Containers {
-		path := "container.mounts."
-		if i > 0 {
-			path = "sidecars." + c.Name + ".mounts."
-		}
-		for _, m := range c.Mounts {
-			used[m.Volume] = true
-			if !slices.Contains(names, m.Volume) {
-				b.fault(path+m.Volume, "%s%s: no volume %q%s", path, m.Volume, m.Volume, didYouMean(m.Volume, names))
-			}
-		}
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		if !used[n] {
-			b.fault("volumes."+n, "volume %q is mounted by no container", n)
-		}
 	}
 }
 
 // within checks a duration's bounds; a longest of 0 is none.
 func (b *builder) within(path string, d, shortest, longest time.Duration) {
-	if d < shortest || longest > 0 && d > longest {
-		text := fmt.Sprintf("at least %s", short(shortest))
-		if longest > 0 {
-			text = fmt.Sprintf("from %s to %s", short(shortest), short(longest))
-		}
-		b.fault(path, "%s is %s; it must be %s", path, short(d), text)
+	for _, m := range within(path, d, shortest, longest) {
+		b.fault(path, "%s", m)
 	}
-	if d%time.Second != 0 {
-		b.fault(path, "%s is %s; AWS counts in whole seconds", path, short(d))
-	}
-}
-
-// short writes a duration without its zero parts: 5m, not 5m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }

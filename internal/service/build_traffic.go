@@ -8,17 +8,12 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/slipway-ecs/slipway/internal/listener"
 )
 
 func (b *builder) route(s *settings, out *Spec) {
 	c := s.Route
 	if c == nil {
 		return
-	}
-	if out.Kind == KindJob || out.Kind == KindWorker {
-		b.fault("route", "a %s has no route: nothing sends it requests", out.Kind)
 	}
 	r := &Route{
 		Listener: or(c.Listener, b.env), Protocol: strings.ToUpper(or(c.Protocol, "http")), Hosts: c.Hosts, Paths: c.Paths, Methods: c.Methods,
@@ -36,41 +31,22 @@ func (b *builder) route(s *settings, out *Spec) {
 	b.routeTarget(out, r)
 	b.routeConditions(r)
 	b.routeHealth(c, r)
-	if r.Sticky > 0 {
-		b.within("route.sticky", r.Sticky, time.Second, 7*24*time.Hour)
-	}
-	b.within("route.deregistration_delay", r.DeregistrationDelay, 0, time.Hour)
-	if r.SlowStart > 0 {
-		b.within("route.slow_start", r.SlowStart, 30*time.Second, 15*time.Minute)
-	}
-	b.within("route.grace_period", r.GracePeriod, 0, 2147483647*time.Second)
 }
 
 // routeTarget: the container and port that get the traffic.
 func (b *builder) routeTarget(out *Spec, r *Route) {
 	i := slices.IndexFunc(out.Containers, func(c Container) bool { return c.Name == r.Container })
-	if i < 0 {
-		var names []string
-		for _, c := range out.Containers {
-			names = append(names, c.Name)
-		}
-		b.fault("route.container", "route.container: no container %q%s", r.Container, didYouMean(r.Container, names))
+	if i < 0 || r.Port > 0 {
 		return
 	}
-	ports := out.Containers[i].Ports
-	if r.Port == 0 {
-		if len(ports) == 0 {
-			b.fault("route", "route needs a port: say which one the container listens on, with container.port")
-			return
-		}
-		r.Port = ports[0].Container
+	if len(out.Containers[i].Ports) == 0 {
+		b.fault("route", "route needs a port: say which one the container listens on, with container.port")
+		return
 	}
-	if !slices.ContainsFunc(ports, func(p Port) bool { return p.Container == r.Port && p.Protocol == "tcp" }) {
-		b.fault("route.port", "route.port: container %q does not list port %d", r.Container, r.Port)
-	}
+	r.Port = out.Containers[i].Ports[0].Container
 }
 
-// routeConditions: the limits of a rule, by the same code that places it. A TCP listener has none.
+// routeConditions: every path, if nothing is said. A TCP listener has no conditions.
 func (b *builder) routeConditions(r *Route) {
 	if r.Protocol == "TCP" {
 		for _, key := range []string{"hosts", "paths", "headers", "methods"} {
@@ -83,21 +59,6 @@ func (b *builder) routeConditions(r *Route) {
 	if len(r.Hosts)+len(r.Paths)+len(r.Headers)+len(r.Methods) == 0 {
 		r.Paths = []string{"/*"}
 	}
-	for _, err := range (listener.Conditions{Hosts: r.Hosts, Paths: r.Paths, Headers: r.Headers, Methods: r.Methods}).Validate() {
-		b.fault(conditionPath(err.Error(), r), "route: %v", err)
-	}
-}
-
-// conditionPath points at the value a fault of the conditions names.
-func conditionPath(fault string, r *Route) string {
-	for key, values := range map[string][]string{"host": r.Hosts, "path": r.Paths, "method": r.Methods} {
-		for i, v := range values {
-			if strings.HasPrefix(fault, key+" "+strconv.Quote(v)) {
-				return fmt.Sprintf("route.%ss[%d]", key, i)
-			}
-		}
-	}
-	return "route"
 }
 
 func (b *builder) routeHealth(c *routeConfig, r *Route) {
@@ -120,11 +81,6 @@ func (b *builder) routeHealth(c *routeConfig, r *Route) {
 	default:
 		h.Matcher = or(h.Matcher, "200")
 		b.matcher(h.Matcher, 200, 499)
-	}
-	b.within("route.health.interval", h.Interval, 5*time.Second, 5*time.Minute)
-	b.within("route.health.timeout", h.Timeout, 2*time.Second, 2*time.Minute)
-	if h.Timeout >= h.Interval {
-		b.fault("route.health.timeout", "route.health.timeout is %s; it must be less than interval, which is %s", short(h.Timeout), short(h.Interval))
 	}
 	r.Health = h
 }
@@ -210,17 +166,7 @@ func (b *builder) deployment(s *settings, out *Spec) {
 	set(&d.CircuitBreaker, c.CircuitBreaker)
 	d.Rollback = d.CircuitBreaker || len(c.Alarms) > 0
 	set(&d.Rollback, c.Rollback)
-	b.within("deployment.timeout", d.Timeout, 10*time.Second, 24*time.Hour)
-	if d.MinimumHealthy == 100 && d.Maximum == 100 {
-		b.fault("deployment", "minimum_healthy 100 with maximum 100 lets no task stop and no task start: nothing would ever be replaced")
-	}
-	if d.Rollback && !d.CircuitBreaker && len(c.Alarms) == 0 {
-		b.fault("deployment.rollback", "deployment.rollback needs the circuit breaker or alarms, which say when a deployment has failed")
-	}
 	stepped := d.Strategy == "CANARY" || d.Strategy == "LINEAR"
-	if d.Strategy != "ROLLING" && out.Route == nil {
-		b.fault("deployment.strategy", "deployment.strategy %s moves traffic, but the service has no route", c.Strategy)
-	}
 	for _, key := range []string{"step_percent", "step_bake"} {
 		if b.has("deployment."+key) && !stepped {
 			b.fault("deployment."+key, "deployment.%s is for canary and linear", key)
@@ -240,16 +186,11 @@ func (b *builder) deployment(s *settings, out *Spec) {
 			b.fault("deployment.step_percent", "deployment.step_percent is %v; %s needs at least %v", d.StepPercent, c.Strategy, low)
 		}
 	}
-	b.within("deployment.bake", d.BakeTime, 0, 24*time.Hour)
-	b.within("deployment.step_bake", d.StepBake, 0, 24*time.Hour)
 	d.Before, d.After = b.steps("before", c.Before), b.steps("after", c.After)
 	if sm := c.Smoke; sm != nil {
 		d.Smoke = &Smoke{Path: sm.Path, Status: sm.Status, Contains: sm.Contains}
 		if d.Smoke.Status == 0 {
 			d.Smoke.Status = 200
-		}
-		if out.Route == nil {
-			b.fault("deployment.smoke", "deployment.smoke asks through the balancer, but the service has no route")
 		}
 	}
 	out.Deployment = d
