@@ -3,6 +3,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -47,6 +48,16 @@ func main() {
 		fmt.Println(os.Getuid(), os.Getgid(), os.Getenv("HOME"), os.Getpid())
 	case "write":
 		fmt.Println(os.WriteFile(os.Args[2], []byte("x"), 0o644))
+	case "device": // makes a device file for the null device and opens it
+		if err := syscall.Mknod(os.Args[2], syscall.S_IFCHR|0o666, 1<<8|3); err != nil {
+			fmt.Println(err)
+			return
+		}
+		_, err := os.OpenFile(os.Args[2], os.O_RDWR, 0)
+		fmt.Println(err)
+	case "listen":
+		_, err := net.Listen("tcp", os.Args[2])
+		fmt.Println(err)
 	case "caps":
 		data, _ := os.ReadFile("/proc/self/status")
 		for line := range strings.Lines(string(data)) {
