@@ -100,6 +100,9 @@ func (a *API) createCapacityProvider(ctx context.Context, in *ecsapi.CreateCapac
 	case in.AutoScalingGroupProvider == nil:
 		return nil, client("The capacity provider must have an Auto Scaling group.")
 	}
+	if err := checkTags(in.Tags); err != nil {
+		return nil, err
+	}
 	asg, err := checkGroup(*in.AutoScalingGroupProvider)
 	if err != nil {
 		return nil, err

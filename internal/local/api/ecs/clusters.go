@@ -27,6 +27,9 @@ func (a *API) createCluster(ctx context.Context, in *ecsapi.CreateClusterInput) 
 	if !nameRE.MatchString(name) {
 		return nil, invalid("Cluster name is invalid: up to 255 letters, numbers, underscores and hyphens are allowed.")
 	}
+	if err := checkTags(in.Tags); err != nil {
+		return nil, err
+	}
 	return update(a, func(tx *state.Tx) (*ecsapi.CreateClusterOutput, error) {
 		if c, ok := a.State.Clusters.Get(tx, name); ok && c.Status != "INACTIVE" {
 			return &ecsapi.CreateClusterOutput{Cluster: a.showCluster(tx, c, allFields)}, nil

@@ -339,6 +339,7 @@ func TestServiceRefusals(t *testing.T) {
 		{"port", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), LoadBalancers: []types.LoadBalancer{{ContainerName: aws.String("app"), ContainerPort: aws.Int32(1), TargetGroupArn: aws.String("t")}}},
 			"InvalidParameterException", "The container app did not have a container port 1 defined."},
 		{"strategy", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), PlacementStrategy: []types.PlacementStrategy{{Type: "binpack", Field: aws.String("disk")}}}, "InvalidParameterException", "binpack requires the field cpu or memory"},
+		{"blue/green", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "BLUE_GREEN"}}, "UnsupportedFeatureException", "not supported by this local AWS: BLUE_GREEN"},
 		{"percent", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{MaximumPercent: aws.Int32(50), MinimumHealthyPercent: aws.Int32(100)}}, "InvalidParameterException", "minimumHealthyPercent"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -489,6 +490,10 @@ func TestTagsSettingsAttributesProtection(t *testing.T) {
 	arn := must(t, svc, err).Service.ServiceArn
 	_, err = w.TagResource(ctx, &ecs.TagResourceInput{ResourceArn: arn, Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}, {Key: aws.String("b"), Value: aws.String("2")}}})
 	must(t, 0, err)
+	_, err = w.TagResource(ctx, &ecs.TagResourceInput{ResourceArn: arn, Tags: []types.Tag{{Key: aws.String("AWS:x")}}})
+	wantError(t, err, "InvalidParameterException", "reserved")
+	_, err = w.CreateCluster(ctx, &ecs.CreateClusterInput{Tags: []types.Tag{{Key: aws.String("a")}, {Key: aws.String("a")}}})
+	wantError(t, err, "InvalidParameterException", "Duplicate tag keys")
 	_, err = w.UntagResource(ctx, &ecs.UntagResourceInput{ResourceArn: arn, TagKeys: []string{"a"}})
 	must(t, 0, err)
 	tags, err := w.ListTagsForResource(ctx, &ecs.ListTagsForResourceInput{ResourceArn: arn})

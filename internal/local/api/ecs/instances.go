@@ -19,6 +19,7 @@ func (a *API) registerInstances(svc *wire.Service) {
 	wire.Handle(svc, "DescribeContainerInstances", a.describeContainerInstances)
 	wire.Handle(svc, "ListContainerInstances", a.listContainerInstances)
 	wire.Handle(svc, "UpdateContainerInstancesState", a.updateContainerInstancesState)
+	wire.Handle(svc, "UpdateContainerAgent", a.updateContainerAgent)
 	wire.Handle(svc, "PutAttributes", a.putAttributes)
 	wire.Handle(svc, "DeleteAttributes", a.deleteAttributes)
 	wire.Handle(svc, "ListAttributes", a.listAttributes)
@@ -321,5 +322,19 @@ func (a *API) deregisterContainerInstance(_ context.Context, in *ecsapi.Deregist
 		ci.Status, ci.AgentConnected, ci.Version = "INACTIVE", false, old.Version+1
 		a.State.ContainerInstances.Put(tx, ci.ARN, &ci)
 		return &ecsapi.DeregisterContainerInstanceOutput{ContainerInstance: wire.Ptr(a.showInstance(tx, &ci))}, nil
+	})
+}
+
+// updateContainerAgent never finds an update: instances of the local AWS are born with the newest agent.
+func (a *API) updateContainerAgent(_ context.Context, in *ecsapi.UpdateContainerAgentInput) (*ecsapi.UpdateContainerAgentOutput, error) {
+	return view(a, func(tx *state.Tx) (*ecsapi.UpdateContainerAgentOutput, error) {
+		c, err := a.cluster(tx, in.Cluster)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := a.instance(tx, c, *in.ContainerInstance); !ok {
+			return nil, client("The referenced container instance was not found.")
+		}
+		return nil, wire.Errorf("NoUpdateAvailableException", "There is no update available for your container agent.")
 	})
 }

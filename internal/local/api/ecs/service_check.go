@@ -210,6 +210,10 @@ func completeDeployment(c *ecsapi.DeploymentConfiguration, old *ecsapi.Deploymen
 	switch {
 	case !slices.Contains([]string{"ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"}, *out.Strategy):
 		return nil, invalid("Unknown deployment strategy: %s", *out.Strategy)
+	case *out.Strategy != "ROLLING":
+		return nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: %s deployments", *out.Strategy)
+	case len(out.LifecycleHooks) > 0:
+		return nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: lifecycle hooks of deployments")
 	case *out.MinimumHealthyPercent < 0 || !daemon && *out.MinimumHealthyPercent > *out.MaximumPercent || *out.MinimumHealthyPercent > 100:
 		return nil, invalid("minimumHealthyPercent must be between 0 and 100, and not greater than maximumPercent.")
 	case *out.MaximumPercent == 0 || *out.MaximumPercent <= *out.MinimumHealthyPercent && *out.MaximumPercent < 100:

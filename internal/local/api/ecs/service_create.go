@@ -14,6 +14,9 @@ func (a *API) createService(ctx context.Context, in *ecsapi.CreateServiceInput) 
 	if !nameRE.MatchString(name) {
 		return nil, invalid("Service name is invalid: up to 255 letters, numbers, underscores and hyphens are allowed.")
 	}
+	if err := checkTags(in.Tags); err != nil {
+		return nil, err
+	}
 	return update(a, func(tx *state.Tx) (*ecsapi.CreateServiceOutput, error) {
 		c, err := a.cluster(tx, in.Cluster)
 		if err != nil {

@@ -11,8 +11,9 @@ import (
 )
 
 func (a *API) registerServices(svc *wire.Service) {
-	wire.Handle(svc, "CreateService", a.createService)
-	wire.Handle(svc, "UpdateService", a.updateService)
+	const missing = "ROLLING deployments by ECS only; alarms, service registries, Service Connect, VPC Lattice and volume configurations are recorded"
+	wire.Handle(svc, "CreateService", a.createService, wire.Partly(missing))
+	wire.Handle(svc, "UpdateService", a.updateService, wire.Partly(missing))
 	wire.Handle(svc, "DeleteService", a.deleteService)
 	wire.Handle(svc, "DescribeServices", a.describeServices)
 	wire.Handle(svc, "ListServices", a.listServices)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
@@ -17,6 +18,29 @@ func (a *API) registerTags(svc *wire.Service) {
 }
 
 const mostTags = 50 // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TagResource.html
+
+// checkTags checks the tags of a request: keys of 1–128 characters, each once, values of up to 256.
+func checkTags(tags []ecsapi.Tag) error {
+	if len(tags) > mostTags {
+		return invalid("A resource can have at most %d tags.", mostTags)
+	}
+	seen := map[string]bool{}
+	for _, t := range tags {
+		k := wire.Value(t.Key)
+		switch {
+		case k == "" || utf8.RuneCountInString(k) > 128:
+			return invalid("Invalid tag key: %q. A key has between 1 and 128 characters.", k)
+		case utf8.RuneCountInString(wire.Value(t.Value)) > 256:
+			return invalid("Invalid value of the tag %q. A value has at most 256 characters.", k)
+		case strings.HasPrefix(strings.ToLower(k), "aws:"):
+			return invalid("Invalid tag key: %q. The prefix aws: is reserved.", k)
+		case seen[k]:
+			return invalid("Duplicate tag keys found: %q", k)
+		}
+		seen[k] = true
+	}
+	return nil
+}
 
 // tagged finds the tags of a resource by ARN, and a way to put others in their place (only in an
 // update).
@@ -75,11 +99,11 @@ func (a *API) tagResource(_ context.Context, in *ecsapi.TagResourceInput) (*ecsa
 		if err != nil {
 			return nil, err
 		}
+		if err := checkTags(in.Tags); err != nil {
+			return nil, err
+		}
 		out := slices.Clone(tags)
 		for _, t := range in.Tags {
-			if k := wire.Value(t.Key); k == "" || len(k) > 128 || len(wire.Value(t.Value)) > 256 || strings.HasPrefix(strings.ToLower(k), "aws:") {
-				return nil, invalid("Invalid tag key or value: %q", k)
-			}
 			t.Value = or(t.Value, "")
 			if i := slices.IndexFunc(out, func(o ecsapi.Tag) bool { return wire.Value(o.Key) == *t.Key }); i >= 0 {
 				out[i] = t

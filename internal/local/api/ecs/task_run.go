@@ -16,6 +16,12 @@ func (a *API) runTask(ctx context.Context, in *ecsapi.RunTaskInput) (*ecsapi.Run
 	if count < 1 || count > 10 {
 		return nil, invalid("Count should be between 1 and 10.")
 	}
+	if err := checkTags(in.Tags); err != nil {
+		return nil, err
+	}
+	if len(in.VolumeConfigurations) > 0 {
+		return nil, noEBS()
+	}
 	return update(a, func(tx *state.Tx) (*ecsapi.RunTaskOutput, error) {
 		c, err := a.cluster(tx, in.Cluster)
 		if err != nil {
@@ -67,6 +73,10 @@ func (a *API) runTask(ctx context.Context, in *ecsapi.RunTaskInput) (*ecsapi.Run
 		}
 		return out, nil
 	})
+}
+
+func noEBS() error {
+	return wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: EBS volumes of tasks")
 }
 
 // run is one RunTask under way.
@@ -346,6 +356,9 @@ func checkOverrides(td *state.TaskDefinition, o *ecsapi.TaskOverride) error {
 func (a *API) startTask(ctx context.Context, in *ecsapi.StartTaskInput) (*ecsapi.StartTaskOutput, error) {
 	if n := len(in.ContainerInstances); n == 0 || n > 10 {
 		return nil, invalid("Container instances must have between 1 and 10 elements.")
+	}
+	if len(in.VolumeConfigurations) > 0 {
+		return nil, noEBS()
 	}
 	return update(a, func(tx *state.Tx) (*ecsapi.StartTaskOutput, error) {
 		c, err := a.cluster(tx, in.Cluster)

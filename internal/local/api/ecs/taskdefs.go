@@ -22,11 +22,21 @@ func (a *API) registerTaskDefinitions(svc *wire.Service) {
 	wire.Handle(svc, "ListTaskDefinitionFamilies", a.listTaskDefinitionFamilies)
 }
 
+// mostContainers is how many containers a task definition may have.
+// https://docs.aws.amazon.com/general/latest/gr/ecs-service.html
+const mostContainers = 10
+
 var familyRE = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,255}$`)
 
 func (a *API) registerTaskDefinition(ctx context.Context, in *ecsapi.RegisterTaskDefinitionInput) (*ecsapi.RegisterTaskDefinitionOutput, error) {
 	if !familyRE.MatchString(*in.Family) {
 		return nil, client("Family contains invalid characters: up to 255 letters, numbers, underscores and hyphens are allowed.")
+	}
+	if err := checkTags(in.Tags); err != nil {
+		return nil, err
+	}
+	if len(in.ContainerDefinitions) > mostContainers {
+		return nil, client("A task definition can have at most %d containers.", mostContainers)
 	}
 	def, err := complete(in)
 	if err != nil {

@@ -48,7 +48,7 @@ var buckets = func() map[string]string {
 		"service deployment read":       "DescribeServiceDeployments ListServiceDeployments DescribeServiceRevisions",
 		"cluster read":                  "DescribeClusters ListClusters",
 		"cluster modify":                "CreateCluster UpdateCluster UpdateClusterSettings DeleteCluster PutClusterCapacityProviders",
-		"cluster resource modify":       "RunTask StartTask StopTask UpdateContainerInstancesState DeregisterContainerInstance PutAttributes DeleteAttributes",
+		"cluster resource modify":       "RunTask StartTask StopTask UpdateContainerInstancesState DeregisterContainerInstance UpdateContainerAgent PutAttributes DeleteAttributes",
 		"cluster resource read":         "DescribeTasks ListTasks DescribeContainerInstances ListContainerInstances ListAttributes",
 		"cluster service resource read": "ListServices ListServicesByNamespace",
 		"task definition modify":        "RegisterTaskDefinition DeregisterTaskDefinition",
