@@ -299,6 +299,8 @@ func TestBadConfigurations(t *testing.T) {
 	for _, tc := range []struct{ name, config, want string }{
 		{"tag instead of digest", web("web:latest", ""), `slipway_image`},
 		{"unknown listener", strings.Replace(web(digest(1), ""), `listener = "qa"`, `listener = "test"`, 1), `no listener\s+"test"; it has prod, qa`},
+		{"no such container", strings.Replace(web(digest(1), ""), `container = "web"`, `container = "wbe"`, 1), `no container\s+"wbe";\s+did\s+you\s+mean\s+"web"`},
+		{"no such Fargate task", web(digest(1), `launch_type = "FARGATE"`+"\n"+`network_mode = "awsvpc"`+"\ncpu = 300\nmemory = 512"), `Fargate has no task of 300 CPU units`},
 		{"kind", web(digest(1), `kind = "servise"`), `must be one of`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -77,7 +77,13 @@ func (r *serviceResource) Configure(_ context.Context, req resource.ConfigureReq
 // ModifyPlan: Application Auto Scaling owns the desired count once it is set up, and what only
 // labels a service leaves its task definition alone.
 func (r *serviceResource) ModifyPlan(ctx context.Context, req resource.ModifyPlanRequest, resp *resource.ModifyPlanResponse) {
-	if req.Plan.Raw.IsNull() || req.State.Raw.IsNull() {
+	if req.Plan.Raw.IsNull() {
+		return
+	}
+	for _, p := range problems(req.Plan.Raw) {
+		resp.Diagnostics.AddAttributeError(p.at, "The service cannot be deployed as it is written", p.message)
+	}
+	if req.State.Raw.IsNull() || resp.Diagnostics.HasError() {
 		return
 	}
 	plan, state, err := fieldsOf(req.Plan.Raw, req.State.Raw)

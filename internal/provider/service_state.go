@@ -9,12 +9,48 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-go/tftypes"
 
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/service"
 )
+
+type problem struct {
+	at      path.Path
+	message string
+}
+
+// problems are the faults of a plan that can be seen before anything is called. A plan that depends
+// on what other resources will tell is not judged yet.
+func problems(plan tftypes.Value) []problem {
+	var fields map[string]tftypes.Value
+	if err := plan.As(&fields); err != nil {
+		return nil
+	}
+	for name, v := range fields {
+		if specTable(name).Description != "" && !v.IsFullyKnown() {
+			return nil
+		}
+	}
+	var spec service.Spec
+	if err := specTable.decode(plan, reflect.ValueOf(&spec).Elem(), ""); err != nil {
+		return nil
+	}
+	var out []problem
+	for _, p := range spec.Check() {
+		root, _, _ := strings.Cut(p.Path, ".")
+		switch root, _, _ = strings.Cut(root, "["); root {
+		case "container", "sidecars":
+			root = "containers"
+		case "network":
+			root = "network_mode"
+		}
+		out = append(out, problem{path.Root(root), p.Message})
+	}
+	return out
+}
 
 // stateOf is the plan with what the apply found out.
 func stateOf(typ tftypes.Type, plan map[string]tftypes.Value, t deploy.Target, o deploy.Outcome) tftypes.Value {
