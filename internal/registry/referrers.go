@@ -168,8 +168,8 @@ func (c Client) referrers(ctx context.Context, r name.Repository, d image.Digest
 	return slices.Clone(m.Manifests), nil
 }
 
-// List reads what is stored beside an image, of one type.
-func (c Client) List(ctx context.Context, repo string, subject image.Digest, artifactType string) ([]release.Referrer, error) {
+// List reads what is stored beside an image, of these types.
+func (c Client) List(ctx context.Context, repo string, subject image.Digest, artifactTypes ...string) ([]release.Referrer, error) {
 	r, err := repository(repo)
 	if err != nil {
 		return nil, err
@@ -180,14 +180,14 @@ func (c Client) List(ctx context.Context, repo string, subject image.Digest, art
 	}
 	// A registry that does not know artifactType gives the configuration's type.
 	descs = slices.DeleteFunc(descs, func(d v1.Descriptor) bool {
-		return d.ArtifactType != artifactType && d.ArtifactType != "" && d.ArtifactType != string(emptyType)
+		return !slices.Contains(artifactTypes, d.ArtifactType) && d.ArtifactType != "" && d.ArtifactType != string(emptyType)
 	})
 	out := make([]*release.Referrer, len(descs))
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for i, d := range descs {
 		g.Go(func() (err error) {
-			out[i], err = c.read(ctx, r, d, artifactType)
+			out[i], err = c.read(ctx, r, d, artifactTypes)
 			return err
 		})
 	}
@@ -207,7 +207,7 @@ func (c Client) List(ctx context.Context, repo string, subject image.Digest, art
 const payloadLimit = 4 << 20
 
 // read fetches one; nil if it is of another type, or gone since it was listed.
-func (c Client) read(ctx context.Context, r name.Repository, d v1.Descriptor, artifactType string) (*release.Referrer, error) {
+func (c Client) read(ctx context.Context, r name.Repository, d v1.Descriptor, artifactTypes []string) (*release.Referrer, error) {
 	ref := r.Digest(d.Digest.String())
 	got, err := remote.Get(ref, c.options(ctx)...)
 	if err != nil {
@@ -220,7 +220,7 @@ func (c Client) read(ctx context.Context, r name.Repository, d v1.Descriptor, ar
 	if err := json.Unmarshal(got.Manifest, &m); err != nil {
 		return nil, fmt.Errorf("reading %s: %w", ref, err)
 	}
-	if m.ArtifactType != artifactType || len(m.Layers) != 1 {
+	if !slices.Contains(artifactTypes, m.ArtifactType) || len(m.Layers) != 1 {
 		return nil, nil
 	}
 	out := &release.Referrer{Digest: image.Digest(d.Digest.String()), Annotations: m.Annotations}

@@ -13,7 +13,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/image"
 )
 
-// ArtifactType marks our statements among a digest's referrers; it is also the media type of the payload's envelope.
+// ArtifactType is the media type of a statement that is not signed; see SignedType.
 const ArtifactType = "application/vnd.in-toto+json"
 
 // Annotations on the stored statement, so that other tools can tell them apart without fetching.
@@ -36,7 +36,7 @@ type Referrer struct {
 // Referrers stores things beside images. Putting the same thing twice stores it once.
 type Referrers interface {
 	Put(ctx context.Context, repo string, subject image.Digest, artifactType string, annotations map[string]string, payload []byte) (image.Digest, error)
-	List(ctx context.Context, repo string, subject image.Digest, artifactType string) ([]Referrer, error)
+	List(ctx context.Context, repo string, subject image.Digest, artifactTypes ...string) ([]Referrer, error)
 }
 
 // Catalog lists the images of a repository: every digest that has a tag.
@@ -48,6 +48,8 @@ type Catalog interface {
 type Ledger struct {
 	Referrers Referrers
 	Catalog   Catalog
+	Signer    Signer   // nil = statements are not signed
+	Verifier  Verifier // nil = signatures are not checked; else only what it trusts is read
 }
 
 // Append stores a statement.
@@ -56,11 +58,18 @@ func (l Ledger) Append(ctx context.Context, repo string, s Statement) error {
 	if err != nil {
 		return fmt.Errorf("recording in the ledger: %w", err)
 	}
+	artifactType := ArtifactType
+	if l.Signer != nil {
+		artifactType = SignedType
+		if payload, err = sign(ctx, l.Signer, payload); err != nil {
+			return fmt.Errorf("recording %s of %s in the ledger: %w", s.Kind, s.Subject.Short(), err)
+		}
+	}
 	annotations := map[string]string{AnnotationKind: string(s.Kind), AnnotationCreated: s.At.UTC().Format(time.RFC3339Nano)}
 	if s.Environment != "" {
 		annotations[AnnotationEnvironment] = s.Environment
 	}
-	if _, err := l.Referrers.Put(ctx, repo, s.Subject, ArtifactType, annotations, payload); err != nil {
+	if _, err := l.Referrers.Put(ctx, repo, s.Subject, artifactType, annotations, payload); err != nil {
 		return fmt.Errorf("recording %s of %s in the ledger: %w", s.Kind, s.Subject.Short(), err)
 	}
 	return nil
@@ -70,7 +79,7 @@ func (l Ledger) Append(ctx context.Context, repo string, s Statement) error {
 // signature) are passed over; damaged ones of ours come back as an error beside those that are good,
 // because a ledger that cannot be read in part must still tell what it knows.
 func (l Ledger) Read(ctx context.Context, repo string, d image.Digest) ([]Statement, error) {
-	found, err := l.Referrers.List(ctx, repo, d, ArtifactType)
+	found, err := l.Referrers.List(ctx, repo, d, ArtifactType, SignedType)
 	if err != nil {
 		return nil, fmt.Errorf("reading the ledger of %s: %w", d.Short(), err)
 	}
@@ -80,7 +89,11 @@ func (l Ledger) Read(ctx context.Context, repo string, d image.Digest) ([]Statem
 		if _, ours := r.Annotations[AnnotationKind]; !ours {
 			continue
 		}
-		s, err := Decode(d, r.Payload)
+		var s Statement
+		payload, err := open(ctx, l.Verifier, r.Payload)
+		if err == nil {
+			s, err = Decode(d, payload)
+		}
 		if err != nil {
 			bad = append(bad, fmt.Errorf("%s: %w", r.Digest.Short(), err))
 			continue

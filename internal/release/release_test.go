@@ -217,7 +217,7 @@ func (m memory) Put(_ context.Context, _ string, d image.Digest, _ string, a map
 	m[d] = append(m[d], Referrer{Digest: two, Annotations: a, Payload: p})
 	return two, nil
 }
-func (m memory) List(_ context.Context, _ string, d image.Digest, _ string) ([]Referrer, error) {
+func (m memory) List(_ context.Context, _ string, d image.Digest, _ ...string) ([]Referrer, error) {
 	return m[d], nil
 }
 func (m memory) Digests(context.Context, string) ([]image.Digest, error) {
@@ -226,7 +226,7 @@ func (m memory) Digests(context.Context, string) ([]image.Digest, error) {
 
 func TestLedger(t *testing.T) {
 	ctx, m := context.Background(), memory{}
-	l := Ledger{m, m}
+	l := Ledger{Referrers: m, Catalog: m}
 	for _, s := range []Statement{deployed(two, "qa", 5, Succeeded), tested(one, 1, Succeeded), deployed(one, "qa", 3, Succeeded)} {
 		if err := l.Append(ctx, "r/shop", s); err != nil {
 			t.Fatal(err)
