@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -27,6 +28,7 @@ func (c *Cloud) Deploy() *deploy.Engine {
 		Roles:           &rolePort{api: iam.NewFromConfig(c.cfg)},
 		Logs:            &logsPort{api: cloudwatchlogs.NewFromConfig(c.cfg)},
 		Scaling:         &scalingPort{api: applicationautoscaling.NewFromConfig(c.cfg)},
+		Alarms:          alarmPort{cloudwatch.NewFromConfig(c.cfg)},
 		Probe:           Probe{},
 	}, c.Clock)
 }

@@ -20,7 +20,7 @@ func (e *Engine) Delete(ctx context.Context, ref Ref, opt DeleteOptions, report 
 	if x.o, err = e.observe(ctx, ref); err != nil {
 		return err
 	}
-	for _, part := range []func(context.Context) error{x.scaling, x.service, x.traffic, x.definitions, x.roles, x.logs} {
+	for _, part := range []func(context.Context) error{x.scaling, x.alarms, x.service, x.traffic, x.definitions, x.roles, x.logs} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -50,6 +50,21 @@ func (x *removal) scaling(ctx context.Context) error {
 		return fmt.Errorf("deleting the scaling of %s: %w", x.ref.Service, err)
 	}
 	x.gone(resScaling, "scaling of %s", x.ref.Service)
+	return nil
+}
+
+func (x *removal) alarms(ctx context.Context) error {
+	if len(x.o.alarms) == 0 {
+		return nil
+	}
+	var names []string
+	for _, a := range x.o.alarms {
+		names = append(names, a.Name)
+	}
+	if err := x.ports.Alarms.DeleteAlarms(ctx, names); err != nil {
+		return fmt.Errorf("deleting the alarms of %s: %w", x.ref.Service, err)
+	}
+	x.gone(resAlarm, "%d alarms of %s", len(names), x.ref.Service)
 	return nil
 }
 

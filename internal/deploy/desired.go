@@ -26,6 +26,7 @@ type desired struct {
 	rule          *Rule
 	service       *Service // nil for a job
 	scaling       *ServiceScaling
+	alarms        []Alarm
 }
 
 // RefusedError is a target that cannot be deployed as it is written.
@@ -80,6 +81,10 @@ func desire(t Target, lb *Listener) (desired, error) {
 		}
 	}
 	d.service = ecsService(t, d.ref, tags)
+	var err error
+	if d.alarms, err = alarms(spec, d.ref, lb, tags); err != nil {
+		return desired{}, err
+	}
 	if spec.Scaling != nil {
 		d.scaling = &ServiceScaling{Scaling: *spec.Scaling}
 	}
@@ -240,7 +245,7 @@ func ecsService(t Target, ref Ref, tags map[string]string) *Service {
 		Strategy:       cmp.Or(spec.Deployment.Strategy, "ROLLING"),
 		MinimumHealthy: spec.Deployment.MinimumHealthy, Maximum: spec.Deployment.Maximum,
 		CircuitBreaker: spec.Deployment.CircuitBreaker, Rollback: spec.Deployment.Rollback,
-		RollbackOnAlarms: spec.Deployment.RollbackOnAlarms,
+		RollbackOnAlarms: alarmNames(spec.Deployment.RollbackOnAlarms, spec.Alarms, ref),
 		Placement:        spec.Placement, Tags: tags,
 	}
 	if t.Release != "" {

@@ -24,6 +24,7 @@ type Ports struct {
 	Roles           Roles
 	Logs            Logs
 	Scaling         Scaling
+	Alarms          Alarms
 	Probe           Probe
 }
 

@@ -344,6 +344,30 @@ func TestDeleteInOrderAndAgain(t *testing.T) {
 	})
 }
 
+func TestAlarmsComeAndGo(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		tg := target(good)
+		tg.Spec.Alarms = []service.Alarm{{Name: "hot", Metric: "cpu", Threshold: 90, Periods: 3, Period: time.Minute}}
+		tg.Spec.Deployment.RollbackOnAlarms = []string{"hot", "shared"}
+		mustApply(t, w, tg)
+		if len(w.alarms) != 1 || w.alarms[0].Name != "slipway-main-app-qa-hot" || !slices.Equal(w.service.RollbackOnAlarms, []string{"slipway-main-app-qa-hot", "shared"}) {
+			t.Errorf("alarms %+v, rollback on %q", w.alarms, w.service.RollbackOnAlarms)
+		}
+		o, err := w.engine().Read(t.Context(), tg.Ref())
+		if err != nil || len(o.Spec.Alarms) != 1 || o.Spec.Alarms[0].Name != "hot" || o.Spec.Deployment.RollbackOnAlarms[0] != "hot" {
+			t.Errorf("read back %+v, %v", o.Spec.Alarms, err)
+		}
+		w.calls = nil
+		if mustApply(t, w, tg); len(w.calls) != 0 {
+			t.Errorf("the second apply did %q", w.calls)
+		}
+		tg.Spec.Alarms, tg.Spec.Deployment.RollbackOnAlarms = nil, nil
+		if mustApply(t, w, tg); len(w.alarms) != 0 {
+			t.Errorf("alarms left: %+v", w.alarms)
+		}
+	})
+}
+
 func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(*Target){
 		"no image":      func(tg *Target) { tg.Image = "" },

@@ -19,6 +19,7 @@ type observed struct {
 	executionRole *Role
 	taskRole      *Role
 	scaling       *ServiceScaling
+	alarms        []Alarm
 	deployments   []string // ARNs of the newest service deployments
 }
 
@@ -74,6 +75,9 @@ func (e *Engine) observe(ctx context.Context, ref Ref) (o observed, err error) {
 	}
 	if o.scaling, err = found(e.ports.Scaling.ServiceScaling(ctx, ref)); err != nil {
 		return o, fmt.Errorf("reading the scaling of %s: %w", ref.Service, err)
+	}
+	if o.alarms, err = e.ports.Alarms.Alarms(ctx, ref.alarmPrefix()); err != nil {
+		return o, fmt.Errorf("reading the alarms of %s: %w", ref.Service, err)
 	}
 	return o, nil
 }

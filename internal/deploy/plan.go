@@ -118,6 +118,9 @@ func plan(d desired, o observed) (Plan, error) {
 	if d.service == nil {
 		return p, nil
 	}
+	for _, c := range alarmChanges(d, o) {
+		add(c)
+	}
 	c, rollout, err := serviceChange(d, o, newGroup)
 	if err != nil {
 		return p, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	"github.com/slipway-ecs/slipway/internal/service"
@@ -62,7 +63,7 @@ func specOf(out Observed, o observed) service.Spec {
 		CPU: td.CPU, Memory: td.Memory, Subnets: svc.Subnets, SecurityGroups: svc.SecurityGroups, AssignPublicIP: svc.AssignPublicIP,
 		Count: svc.Desired, Containers: td.Containers, Volumes: td.Volumes, Placement: svc.Placement,
 		Deployment: service.Deployment{Strategy: svc.Strategy, MinimumHealthy: svc.MinimumHealthy, Maximum: svc.Maximum,
-			CircuitBreaker: svc.CircuitBreaker, Rollback: svc.Rollback, RollbackOnAlarms: svc.RollbackOnAlarms},
+			CircuitBreaker: svc.CircuitBreaker, Rollback: svc.Rollback, RollbackOnAlarms: slices.Clone(svc.RollbackOnAlarms)},
 		Tags: map[string]string{},
 	}
 	if s.Name == "" {
@@ -96,6 +97,10 @@ func specOf(out Observed, o observed) service.Spec {
 	if out.Scaling != nil {
 		scaling := out.Scaling.Scaling
 		s.Scaling = &scaling
+	}
+	s.Alarms = specAlarms(o.alarms, out.Ref)
+	for i, n := range s.Deployment.RollbackOnAlarms {
+		s.Deployment.RollbackOnAlarms[i] = strings.TrimPrefix(n, out.Ref.alarmPrefix())
 	}
 	if out.TargetGroup != nil {
 		s.Route = routeOf(out)

@@ -36,6 +36,8 @@ func (r *run) tidy(ctx context.Context) error {
 				err = nil // draining; the next Apply takes it
 				continue
 			}
+		case resAlarm:
+			err = r.ports.Alarms.DeleteAlarms(ctx, []string{c.Name})
 		case resExecutionRole, resTaskRole:
 			err = r.ports.Roles.DeleteRole(ctx, c.Name)
 		default:

@@ -24,6 +24,7 @@ type world struct {
 	roles       map[string]Role
 	logGroups   map[string]LogGroup
 	scaling     *ServiceScaling
+	alarms      []Alarm
 	tasks       []*Task
 	scripts     map[string]script // by image
 	stolen      int               // rules others place just before ours
@@ -46,7 +47,7 @@ func newWorld() *world {
 }
 
 func (w *world) engine() *Engine {
-	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Probe: w}, bubbleClock{})
+	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w}, bubbleClock{})
 }
 
 type bubbleClock struct{}
@@ -437,6 +438,20 @@ func (w *world) PutServiceScaling(_ context.Context, _ Ref, want ServiceScaling)
 func (w *world) DeleteServiceScaling(context.Context, Ref) error {
 	w.did("delete scaling")
 	w.scaling = nil
+	return nil
+}
+
+func (w *world) Alarms(context.Context, string) ([]Alarm, error) { return w.alarms, nil }
+
+func (w *world) PutAlarm(_ context.Context, want Alarm) error {
+	w.did("put alarm %s", want.Name)
+	w.alarms = append(slices.DeleteFunc(w.alarms, func(a Alarm) bool { return a.Name == want.Name }), want)
+	return nil
+}
+
+func (w *world) DeleteAlarms(_ context.Context, names []string) error {
+	w.did("delete alarms")
+	w.alarms = slices.DeleteFunc(w.alarms, func(a Alarm) bool { return slices.Contains(names, a.Name) })
 	return nil
 }
 
