@@ -3,6 +3,7 @@ package ec2
 import (
 	"cmp"
 	"context"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -302,4 +303,14 @@ func (s *Service) ZoneOf(tx *state.Tx, subnet string) (zone, vpc string, ok bool
 	n := s.net(tx)
 	sub, ok := n.subnet(subnet)
 	return sub.AZ, n.VPC, ok
+}
+
+// Subnet is the zone and the addresses of a subnet.
+func (s *Service) Subnet(tx *state.Tx, id string) (zone string, cidr netip.Prefix, ok bool) {
+	sub, ok := s.net(tx).subnet(id)
+	if !ok {
+		return "", netip.Prefix{}, false
+	}
+	cidr, err := netip.ParsePrefix(sub.CIDR)
+	return sub.AZ, cidr, err == nil
 }

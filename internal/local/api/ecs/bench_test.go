@@ -2,6 +2,7 @@ package ecs_test
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -112,6 +113,61 @@ func BenchmarkScale(b *testing.B) {
 			for b.Loop() {
 				call(bb.op, bb.body)
 			}
+		})
+	}
+}
+
+// BenchmarkSocket is what clients see, over loopback with keep-alive, as many at a time as there are cores.
+func BenchmarkSocket(b *testing.B) {
+	db, err := state.Open(b.TempDir()) // on disk: every acknowledged write survives the process
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	st, err := state.NewECS(db)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := wire.NewServer()
+	if _, err := api.Register(s.Service("ecs"), api.Deps{State: st}); err != nil {
+		b.Fatal(err)
+	}
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	srv.Client().Transport.(*http.Transport).MaxIdleConnsPerHost = 64
+	call := func(op, body string) {
+		r, _ := http.NewRequest(http.MethodPost, srv.URL, strings.NewReader(body))
+		r.Header.Set("X-Amz-Target", "AmazonEC2ContainerServiceV20141113."+op)
+		res, err := srv.Client().Do(r)
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusOK {
+			b.Error(op, res.Status)
+		}
+	}
+	define := `{"family":"f","networkMode":"awsvpc","cpu":"256","memory":"512","containerDefinitions":[{"name":"app","image":"nginx","portMappings":[{"containerPort":80}]}]}`
+	call("CreateCluster", `{"clusterName":"c"}`)
+	call("RegisterTaskDefinition", define)
+	network := `"launchType":"FARGATE","networkConfiguration":{"awsvpcConfiguration":{"subnets":["s"]}}`
+	call("CreateService", `{"cluster":"c","serviceName":"s","taskDefinition":"f","desiredCount":1,`+network+`}`)
+	for _, bb := range []struct{ op, body string }{
+		{"RegisterTaskDefinition", define},
+		{"RunTask", `{"cluster":"c","taskDefinition":"f",` + network + `}`},
+		{"DescribeServices", `{"cluster":"c","services":["s"]}`},
+		{"ListTasks", `{"cluster":"c"}`},
+	} {
+		b.Run(bb.op, func(b *testing.B) {
+			b.SetParallelism(8)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					call(bb.op, bb.body)
+				}
+			})
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "req/s")
 		})
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipway-ecs/slipway/internal/local/balancer"
+	"github.com/slipway-ecs/slipway/internal/local/dataplane"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
@@ -28,7 +28,7 @@ const (
 	tableRules     = "elb.rules"
 )
 
-// LoadBalancer is a balancer. Key: ARN.
+// LoadBalancer is a dataplane. Key: ARN.
 type LoadBalancer struct {
 	API        elbv2api.LoadBalancer
 	Address    string // its own address on this machine
@@ -68,7 +68,7 @@ type Service struct {
 	listeners *state.Table[Listener]
 	rules     *state.Table[Rule]
 	network   Network
-	plane     *balancer.Balancer
+	plane     *dataplane.Balancer
 	health    healthQueue
 	clock     clock.Clock
 	log       *slog.Logger
@@ -101,7 +101,7 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 		return nil, err
 	}
 	s.health.wake = make(chan struct{}, 1)
-	s.plane = balancer.New(c.Clock, c.Log, s.health.put)
+	s.plane = dataplane.New(c.Clock, c.Log, s.health.put)
 	s.registerBalancers(svc)
 	s.registerGroups(svc)
 	s.registerTargets(svc)

@@ -15,7 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/slipway-ecs/slipway/internal/local/balancer"
+	"github.com/slipway-ecs/slipway/internal/local/dataplane"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/elbv2api"
@@ -24,14 +24,14 @@ import (
 // healthQueue keeps what the data plane reports until the loop writes it.
 type healthQueue struct {
 	mu   sync.Mutex
-	news map[string]balancer.Health
+	news map[string]dataplane.Health
 	wake chan struct{}
 }
 
-func (q *healthQueue) put(key string, h balancer.Health) {
+func (q *healthQueue) put(key string, h dataplane.Health) {
 	q.mu.Lock()
 	if q.news == nil {
-		q.news = map[string]balancer.Health{}
+		q.news = map[string]dataplane.Health{}
 	}
 	q.news[key] = h
 	q.mu.Unlock()
@@ -41,7 +41,7 @@ func (q *healthQueue) put(key string, h balancer.Health) {
 	}
 }
 
-func (q *healthQueue) take() map[string]balancer.Health {
+func (q *healthQueue) take() map[string]dataplane.Health {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	out := q.news
@@ -127,7 +127,7 @@ func (s *Service) writeHealth() error {
 
 // finishDraining forgets the targets whose delay has passed, or who have nothing under way; it
 // returns when to look again, 0 for not at all.
-func (s *Service) finishDraining(conf balancer.Config) (time.Duration, error) {
+func (s *Service) finishDraining(conf dataplane.Config) (time.Duration, error) {
 	var next time.Duration
 	var done []string
 	now := s.now()
@@ -167,14 +167,14 @@ func (s *Service) finishDraining(conf balancer.Config) (time.Duration, error) {
 const settle = 500 * time.Millisecond
 
 // config translates the store into the data plane's configuration.
-func (s *Service) config(cert tls.Certificate) balancer.Config {
-	var c balancer.Config
+func (s *Service) config(cert tls.Certificate) dataplane.Config {
+	var c dataplane.Config
 	_ = s.db.View(func(tx *state.Tx) error {
 		for arn, lb := range s.balancers.All(tx) {
-			b := balancer.LoadBalancer{ARN: arn, Name: wire.Value(lb.API.LoadBalancerName), Address: lb.Address, IdleTimeout: time.Duration(atoi(lb.Attributes["idle_timeout.timeout_seconds"])) * time.Second}
+			b := dataplane.LoadBalancer{ARN: arn, Name: wire.Value(lb.API.LoadBalancerName), Address: lb.Address, IdleTimeout: time.Duration(atoi(lb.Attributes["idle_timeout.timeout_seconds"])) * time.Second}
 			for _, l := range s.listenersOf(tx, arn) {
 				rec, _ := s.listeners.Get(tx, l)
-				out := balancer.Listener{ARN: l, Port: int(*rec.API.Port), Protocol: *rec.API.Protocol, Default: actions(rec.API.DefaultActions)}
+				out := dataplane.Listener{ARN: l, Port: int(*rec.API.Port), Protocol: *rec.API.Protocol, Default: actions(rec.API.DefaultActions)}
 				if out.Protocol == "HTTPS" {
 					out.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 				}
@@ -184,7 +184,7 @@ func (s *Service) config(cert tls.Certificate) balancer.Config {
 						continue // it was checked when it was made
 					}
 					rw, _ := rewrites(r.API.Transforms)
-					out.Rules = append(out.Rules, balancer.Rule{ARN: r.ARN, Priority: r.Priority, Conditions: conds, Regexes: regexes, Rewrites: rw, Actions: actions(r.API.Actions)})
+					out.Rules = append(out.Rules, dataplane.Rule{ARN: r.ARN, Priority: r.Priority, Conditions: conds, Regexes: regexes, Rewrites: rw, Actions: actions(r.API.Actions)})
 				}
 				b.Listeners = append(b.Listeners, out)
 			}
@@ -198,15 +198,15 @@ func (s *Service) config(cert tls.Certificate) balancer.Config {
 	return c
 }
 
-func (s *Service) groupConfig(tx *state.Tx, arn string, g *TargetGroup) balancer.TargetGroup {
+func (s *Service) groupConfig(tx *state.Tx, arn string, g *TargetGroup) dataplane.TargetGroup {
 	seconds := func(name string) time.Duration { return time.Duration(atoi(g.Attributes[name])) * time.Second }
 	a := g.API
-	out := balancer.TargetGroup{ARN: arn, Protocol: *a.Protocol, Version: wire.Value(a.ProtocolVersion), Algorithm: g.Attributes["load_balancing.algorithm.type"], SlowStart: seconds("slow_start.duration_seconds"),
+	out := dataplane.TargetGroup{ARN: arn, Protocol: *a.Protocol, Version: wire.Value(a.ProtocolVersion), Algorithm: g.Attributes["load_balancing.algorithm.type"], SlowStart: seconds("slow_start.duration_seconds"),
 		Delay: seconds("deregistration_delay.timeout_seconds"), InUse: len(s.balancersOf(tx, arn)) > 0}
 	if g.Attributes["stickiness.enabled"] == "true" {
 		out.Sticky = seconds("stickiness.lb_cookie.duration_seconds")
 	}
-	out.Check = balancer.Check{Enabled: *a.HealthCheckEnabled, Protocol: *a.HealthCheckProtocol, Path: wire.Value(a.HealthCheckPath), Interval: time.Duration(*a.HealthCheckIntervalSeconds) * time.Second,
+	out.Check = dataplane.Check{Enabled: *a.HealthCheckEnabled, Protocol: *a.HealthCheckProtocol, Path: wire.Value(a.HealthCheckPath), Interval: time.Duration(*a.HealthCheckIntervalSeconds) * time.Second,
 		Timeout: time.Duration(*a.HealthCheckTimeoutSeconds) * time.Second, Healthy: int(*a.HealthyThresholdCount), Unhealthy: int(*a.UnhealthyThresholdCount), GRPC: out.Version == "GRPC", Match: func(int) bool { return true }}
 	if m := a.Matcher; m != nil && m.HttpCode != nil {
 		out.Check.Match, _ = parseCodes(*m.HttpCode, 200, 499) // checked when it was set
@@ -215,7 +215,7 @@ func (s *Service) groupConfig(tx *state.Tx, arn string, g *TargetGroup) balancer
 		out.Check.Port = atoi(p)
 	}
 	for key, t := range s.ecs.Targets.Prefix(tx, arn+"/") {
-		out.Targets = append(out.Targets, balancer.Target{Key: key, ID: t.ID, Port: t.Port, Addr: s.address(tx, t), Draining: t.DrainingSince})
+		out.Targets = append(out.Targets, dataplane.Target{Key: key, ID: t.ID, Port: t.Port, Addr: s.address(tx, t), Draining: t.DrainingSince})
 	}
 	return out
 }
@@ -255,28 +255,28 @@ func (s *Service) address(tx *state.Tx, t *state.Target) string {
 	return ""
 }
 
-func actions(in []elbv2api.Action) []balancer.Action {
-	var out []balancer.Action
+func actions(in []elbv2api.Action) []dataplane.Action {
+	var out []dataplane.Action
 	for _, a := range in {
-		var act balancer.Action
+		var act dataplane.Action
 		switch wire.Value(a.Type) {
 		case "forward":
 			for _, t := range a.ForwardConfig.TargetGroups {
-				act.Forward = append(act.Forward, balancer.Weighted{Group: wire.Value(t.TargetGroupArn), Weight: int(wire.Value(t.Weight))})
+				act.Forward = append(act.Forward, dataplane.Weighted{Group: wire.Value(t.TargetGroupArn), Weight: int(wire.Value(t.Weight))})
 			}
 			if st := a.ForwardConfig.TargetGroupStickinessConfig; st != nil && wire.Value(st.Enabled) {
 				act.Sticky = time.Duration(wire.Value(st.DurationSeconds)) * time.Second
 			}
 		case "redirect":
 			r := a.RedirectConfig
-			act.Redirect = &balancer.Redirect{Protocol: wire.Value(r.Protocol), Host: wire.Value(r.Host), Port: wire.Value(r.Port), Path: wire.Value(r.Path), Query: wire.Value(r.Query), Status: atoi(strings.TrimPrefix(wire.Value(r.StatusCode), "HTTP_"))}
+			act.Redirect = &dataplane.Redirect{Protocol: wire.Value(r.Protocol), Host: wire.Value(r.Host), Port: wire.Value(r.Port), Path: wire.Value(r.Path), Query: wire.Value(r.Query), Status: atoi(strings.TrimPrefix(wire.Value(r.StatusCode), "HTTP_"))}
 		case "fixed-response":
 			f := a.FixedResponseConfig
 			kind := wire.Value(f.ContentType)
 			if kind == "" {
 				kind = "text/plain"
 			}
-			act.Fixed = &balancer.Fixed{Status: atoi(wire.Value(f.StatusCode)), ContentType: kind + "; charset=utf-8", Body: wire.Value(f.MessageBody)}
+			act.Fixed = &dataplane.Fixed{Status: atoi(wire.Value(f.StatusCode)), ContentType: kind + "; charset=utf-8", Body: wire.Value(f.MessageBody)}
 		}
 		out = append(out, act)
 	}

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ecs/slipway/internal/listener"
-	"github.com/slipway-ecs/slipway/internal/local/balancer"
+	"github.com/slipway-ecs/slipway/internal/local/dataplane"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/elbv2api"
@@ -23,14 +23,14 @@ func (s *Service) registerRules(svc *wire.Service) {
 }
 
 // conditions translates a rule's conditions; it is where they are validated.
-func conditions(in []elbv2api.RuleCondition) (listener.Conditions, []balancer.Regex, error) {
+func conditions(in []elbv2api.RuleCondition) (listener.Conditions, []dataplane.Regex, error) {
 	var c listener.Conditions
-	var regexes []balancer.Regex
+	var regexes []dataplane.Regex
 	regex := func(field, header string, patterns []string) error {
 		if len(patterns) == 0 {
 			return nil
 		}
-		r := balancer.Regex{Field: field, Header: header}
+		r := dataplane.Regex{Field: field, Header: header}
 		for _, p := range patterns {
 			re, err := regexp.Compile(p)
 			if err != nil {
@@ -122,8 +122,8 @@ func echoConditions(in []elbv2api.RuleCondition) []elbv2api.RuleCondition {
 	return out
 }
 
-func rewrites(in []elbv2api.RuleTransform) ([]balancer.Rewrite, error) {
-	var out []balancer.Rewrite
+func rewrites(in []elbv2api.RuleTransform) ([]dataplane.Rewrite, error) {
+	var out []dataplane.Rewrite
 	seen := map[string]bool{}
 	for _, t := range in {
 		kind := wire.Value(t.Type)
@@ -145,7 +145,7 @@ func rewrites(in []elbv2api.RuleTransform) ([]balancer.Rewrite, error) {
 			if err != nil || len(wire.Value(rw.Regex)) > 1024 || len(wire.Value(rw.Replace)) > 1024 {
 				return nil, wire.Errorf("ValidationError", "The regular expression '%s' is not valid", wire.Value(rw.Regex))
 			}
-			out = append(out, balancer.Rewrite{Host: kind == "host-header-rewrite", Pattern: re, Replace: wire.Value(rw.Replace)})
+			out = append(out, dataplane.Rewrite{Host: kind == "host-header-rewrite", Pattern: re, Replace: wire.Value(rw.Replace)})
 		}
 	}
 	return out, nil

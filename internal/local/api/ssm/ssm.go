@@ -63,7 +63,7 @@ func Register(svc *wire.Service, db *state.DB, clk clock.Clock) (*Service, error
 	return s, nil
 }
 
-var validName = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]{1,1011}$`)
+var validName = regexp.MustCompile(`^[a-zA-Z0-9_.\-/]+$`)
 
 const keptVersions = 100 // https://docs.aws.amazon.com/systems-manager/latest/userguide/sysman-paramstore-versions.html
 
@@ -114,7 +114,7 @@ func checkPut(name, value string, in *ssmapi.PutParameterInput) error {
 		limit = 8192
 	}
 	switch t := wire.Value(in.Type); {
-	case !validName.MatchString(name) || strings.Contains(name, "/") && !strings.HasPrefix(name, "/"):
+	case !validName.MatchString(name) || len(name) > 1011 || strings.Contains(name, "/") && !strings.HasPrefix(name, "/"):
 		return wire.Errorf("ValidationException", "Parameter name: can't be prefixed with \"ssm\" (case-insensitive) and must use only a-zA-Z0-9_.-/; a name with a path must be fully qualified: %s", name)
 	case strings.HasPrefix(name, "/aws") || strings.HasPrefix(strings.ToLower(strings.TrimPrefix(name, "/")), "ssm"):
 		return wire.Errorf("AccessDeniedException", "No access to reserved parameter name: %s.", name)

@@ -1,0 +1,338 @@
+// Package local is the local AWS: the services an ECS team touches, on one address of this machine,
+// with tasks that really run and balancers that carry real traffic.
+//
+// This file puts it together; each part knows only the state and what it is given here.
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/slipway-ecs/slipway/internal/local/api/aas"
+	"github.com/slipway-ecs/slipway/internal/local/api/autoscaling"
+	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
+	"github.com/slipway-ecs/slipway/internal/local/api/ec2"
+	"github.com/slipway-ecs/slipway/internal/local/api/ecr"
+	"github.com/slipway-ecs/slipway/internal/local/api/ecs"
+	"github.com/slipway-ecs/slipway/internal/local/api/elbv2"
+	"github.com/slipway-ecs/slipway/internal/local/api/iam"
+	"github.com/slipway-ecs/slipway/internal/local/api/logs"
+	"github.com/slipway-ecs/slipway/internal/local/api/secretsmanager"
+	"github.com/slipway-ecs/slipway/internal/local/api/ssm"
+	"github.com/slipway-ecs/slipway/internal/local/api/sts"
+	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/loop"
+	"github.com/slipway-ecs/slipway/internal/local/registry"
+	"github.com/slipway-ecs/slipway/internal/local/runtime"
+	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
+)
+
+// Config says what the local AWS is to be. Only Address is required.
+type Config struct {
+	Dir     string // state and images; "": in memory, with a temporary folder for images
+	Address string // host:port its clients reach it at
+	Region  string // us-east-1 if empty
+	Account string // 000000000000 if empty
+	Runtime string // auto (if empty), docker, sandbox, virtual
+	Speed   float64
+	Log     *slog.Logger
+}
+
+// Local is a local AWS: an http.Handler, and loops that Run runs.
+type Local struct {
+	cfg     Config
+	server  *wire.Server
+	db      *state.DB
+	ecs     *state.ECS
+	clock   clock.Clock
+	runtime runtime.Runtime
+	tmp     string // removed at the end; "" if Dir was given
+
+	ec2         *ec2.Service
+	autoscaling *autoscaling.Service
+	elb         *elbv2.Service
+	cloudwatch  *cloudwatch.Service
+	aas         *aas.Service
+	logs        *logs.Store
+	ssm         *ssm.Service
+	secrets     *secretsmanager.Service
+	registry    *registry.Store
+	services    *loop.Services
+	tasks       *loop.Tasks
+}
+
+// New opens the state and the container runtime and registers every service. Run must follow.
+func New(ctx context.Context, cfg Config) (*Local, error) {
+	if cfg.Region == "" {
+		cfg.Region = "us-east-1"
+	}
+	if cfg.Account == "" {
+		cfg.Account = "000000000000"
+	}
+	if cfg.Runtime == "" {
+		cfg.Runtime = "auto"
+	}
+	if cfg.Speed == 0 {
+		cfg.Speed = 1
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Local{cfg: cfg, clock: clock.NewFast(cfg.Speed)}
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(err, l.close(context.WithoutCancel(ctx)))
+	}
+	return l, nil
+}
+
+func (l *Local) open(ctx context.Context) error {
+	cfg := &l.cfg
+	files := cfg.Dir
+	var err error
+	if files == "" {
+		if l.tmp, err = os.MkdirTemp("", "slipway-local-"); err != nil {
+			return fmt.Errorf("making a temporary folder: %w", err)
+		}
+		files = l.tmp
+	}
+	if l.db, err = state.Open(cfg.Dir); err != nil {
+		return err
+	}
+	if l.ecs, err = state.NewECS(l.db); err != nil {
+		return fmt.Errorf("opening the state: %w", err)
+	}
+	// The sandbox's files must be reachable by the users of containers: the folder of the state is
+	// private, this one is not.
+	if l.runtime, err = runtime.Detect(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log}, kinds()...); err != nil {
+		return err
+	}
+	l.server = wire.NewServer(wire.WithLogger(cfg.Log), wire.WithAccount(cfg.Account), wire.WithRegion(cfg.Region))
+	if err := l.register(files); err != nil {
+		return fmt.Errorf("opening the state: %w", err)
+	}
+	return nil
+}
+
+func (l *Local) register(files string) error {
+	cfg, svc := &l.cfg, l.server.Service
+	var err error
+	step := func(f func() error) {
+		if err == nil {
+			err = f()
+		}
+	}
+	step(func() (err error) { l.ssm, err = ssm.Register(svc("ssm"), l.db, l.clock); return })
+	step(func() (err error) {
+		l.secrets, err = secretsmanager.Register(svc("secretsmanager"), l.db, l.clock)
+		return
+	})
+	step(func() (err error) { l.logs, err = logs.Register(svc("logs"), l.db, l.clock, cfg.Dir); return })
+	step(func() error { return sts.Register(svc("sts"), l.db, l.clock) })
+	step(func() error { _, err := iam.Register(svc("iam"), l.db, l.clock); return err })
+	step(func() (err error) {
+		l.ec2, err = ec2.Register(svc("ec2"), ec2.Config{DB: l.db, ECS: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
+		return
+	})
+	step(func() (err error) {
+		l.autoscaling, err = autoscaling.Register(svc("autoscaling"), autoscaling.Config{DB: l.db, EC2: l.ec2, Clock: l.clock, Region: cfg.Region, Account: cfg.Account})
+		return
+	})
+	step(func() (err error) {
+		l.elb, err = elbv2.Register(svc("elbv2"), elbv2.Config{DB: l.db, ECS: l.ecs, Network: l.ec2, Clock: l.clock, Log: cfg.Log})
+		return
+	})
+	step(func() (err error) {
+		l.cloudwatch, err = cloudwatch.Register(svc("cloudwatch"), cloudwatch.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
+		return
+	})
+	step(func() (err error) {
+		l.aas, err = aas.Register(svc("application-autoscaling"), aas.Config{DB: l.db, ECS: l.ecs, CloudWatch: l.cloudwatch, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
+		return
+	})
+	step(func() error {
+		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, TargetGroups: l.elb})
+		return err
+	})
+	step(func() (err error) {
+		l.registry, err = registry.New(registry.Config{DB: l.db, Dir: filepath.Join(files, "registry"), Clock: l.clock, Account: cfg.Account, Region: cfg.Region})
+		return
+	})
+	if err != nil {
+		return err
+	}
+	tokens := registry.NewTokens(l.clock.Now)
+	ecr.Register(svc("ecr"), ecr.Deps{Store: l.registry, Tokens: tokens, Host: func() string { return cfg.Address }, Account: cfg.Account})
+	l.server.Fallback("/v2/", registry.NewServer(l.registry, tokens))
+	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
+	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Log: cfg.Log})
+	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l},
+		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Log: cfg.Log})
+	return nil
+}
+
+// ServeHTTP answers AWS's clients, docker and the local status.
+func (l *Local) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.server.ServeHTTP(w, r) }
+
+// RuntimeName is what runs the containers: docker, sandbox or virtual.
+func (l *Local) RuntimeName() string { return l.runtime.Name() }
+
+// Run runs the loops until ctx ends or one of them fails, then stops the containers and closes the
+// state. It is called once.
+func (l *Local) Run(ctx context.Context) error {
+	g, loops := errgroup.WithContext(ctx)
+	for _, run := range []func(context.Context) error{l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run} {
+		g.Go(func() error {
+			err := run(loops)
+			if errors.Is(err, context.Canceled) {
+				err = nil // that is how they end
+			}
+			return err
+		})
+	}
+	err := g.Wait()
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return errors.Join(err, l.close(end))
+}
+
+func (l *Local) close(ctx context.Context) error {
+	var errs []error
+	if l.elb != nil {
+		errs = append(errs, l.elb.Close(ctx))
+	}
+	if l.runtime != nil {
+		errs = append(errs, l.runtime.Close(ctx))
+	}
+	if l.logs != nil {
+		errs = append(errs, l.logs.Close())
+	}
+	if l.db != nil {
+		errs = append(errs, l.db.Close())
+	}
+	if l.tmp != "" {
+		errs = append(errs, os.RemoveAll(l.tmp))
+	}
+	return errors.Join(errs...)
+}
+
+// owner names this local AWS by its folder, so that what a killed one left can be told from what
+// another one uses.
+func owner(dir string) string {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		abs = dir
+	}
+	return strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, strings.Trim(abs, "/"))
+}
+
+// secrets resolves valueFrom of task definitions
+// (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specifying-sensitive-data.html).
+type secrets struct{ l *Local }
+
+func (s secrets) Secret(_ context.Context, valueFrom string) (string, error) {
+	if !strings.Contains(valueFrom, ":secretsmanager:") {
+		return s.l.ssm.Value(valueFrom)
+	}
+	// arn:aws:secretsmanager:region:account:secret:name[:json-key[:stage[:version]]]
+	parts := strings.Split(valueFrom, ":")
+	if len(parts) < 7 {
+		return "", fmt.Errorf("%s is not the ARN of a secret", valueFrom)
+	}
+	parts = append(parts, "", "", "")
+	return s.l.secrets.Value(strings.Join(parts[:7], ":"), parts[7], parts[8], parts[9])
+}
+
+type logSink struct{ l *Local }
+
+func (s logSink) Writer(group, stream string, create bool) (io.WriteCloser, error) {
+	return s.l.logs.Writer(s.l.cfg.Region, s.l.cfg.Account, group, stream, create)
+}
+
+// Status is what a local AWS tells of itself.
+type Status struct {
+	Endpoint  string          `json:"endpoint"`
+	Region    string          `json:"region"`
+	Runtime   string          `json:"runtime"`
+	Clusters  []ClusterStatus `json:"clusters"`
+	Listeners []ListenAddress `json:"listeners"`
+	Missing   map[string]int  `json:"missing,omitempty"` // operations asked for that are not there
+}
+
+// ClusterStatus is a cluster at a glance.
+type ClusterStatus struct {
+	Name         string          `json:"name"`
+	Instances    int             `json:"instances"`
+	RunningTasks int             `json:"runningTasks"`
+	Services     []ServiceStatus `json:"services"`
+}
+
+// ServiceStatus is a service at a glance.
+type ServiceStatus struct {
+	Name    string `json:"name"`
+	Running int    `json:"running"`
+	Desired int    `json:"desired"`
+}
+
+// ListenAddress is where a listener is reached.
+type ListenAddress struct {
+	LoadBalancer string `json:"loadBalancer"`
+	URL          string `json:"url"`
+}
+
+// Status tells what runs now.
+func (l *Local) Status() Status {
+	st := Status{Endpoint: "http://" + l.cfg.Address, Region: l.cfg.Region, Runtime: l.runtime.Name(), Clusters: []ClusterStatus{}, Listeners: []ListenAddress{}, Missing: l.server.Missing()}
+	_ = l.db.View(func(tx *state.Tx) error {
+		for name, c := range l.ecs.Clusters.All(tx) {
+			if c.Status != "ACTIVE" {
+				continue
+			}
+			cs := ClusterStatus{Name: name, Services: []ServiceStatus{}}
+			for _, ci := range l.ecs.InstancesByCluster.Get(tx, name) {
+				if ci.Status == "ACTIVE" || ci.Status == "DRAINING" {
+					cs.Instances++
+				}
+			}
+			running := map[string]int{}
+			for _, t := range l.ecs.TasksByCluster.Get(tx, name) {
+				if t.LastStatus == "RUNNING" {
+					cs.RunningTasks++
+					running[t.ServiceKey]++
+				}
+			}
+			for key, s := range l.ecs.Services.Prefix(tx, name+"/") {
+				if s.Status == "ACTIVE" {
+					cs.Services = append(cs.Services, ServiceStatus{Name: s.Name, Running: running[key], Desired: s.DesiredCount})
+				}
+			}
+			st.Clusters = append(st.Clusters, cs)
+		}
+		return nil
+	})
+	for _, a := range l.elb.Addresses() {
+		st.Listeners = append(st.Listeners, ListenAddress{a.LoadBalancer, a.URL})
+	}
+	return st
+}
+
+func (l *Local) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(l.Status()) // the client may have gone
+}
