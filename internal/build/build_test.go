@@ -2,6 +2,7 @@ package build
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
@@ -406,17 +407,15 @@ func TestRunTests(t *testing.T) {
 	}
 	// What the tests started ends with them.
 	ctx, cancel := context.WithCancel(t.Context())
-	pidFile := filepath.Join(t.TempDir(), "pid")
+	defer cancel()
+	r, w := io.Pipe()
 	done := make(chan error, 1)
-	go func() {
-		done <- RunTests(ctx, dir, []string{"sh", "-c", "sleep 300 & echo $! >" + pidFile + ".new; mv " + pidFile + ".new " + pidFile + "; wait"}, io.Discard)
-	}()
-	var pid string
-	for pid == "" {
-		data, _ := os.ReadFile(pidFile)
-		pid = strings.TrimSpace(string(data))
-		runtime.Gosched()
+	go func() { done <- RunTests(ctx, dir, []string{"sh", "-c", "sleep 300 & echo $!; wait"}, w) }()
+	pid, err := bufio.NewReader(r).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
 	}
+	pid = strings.TrimSpace(pid)
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)

@@ -209,17 +209,13 @@ func parsePlatforms(names []string) ([]v1.Platform, error) {
 }
 
 // Labels say in the image what it was made of.
-// https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md
 func Labels(s Source) map[string]string {
-	l := map[string]string{
-		"org.opencontainers.image.revision": s.Commit,
-		"org.opencontainers.image.created":  s.Time.UTC().Format(time.RFC3339),
-	}
+	l := map[string]string{image.LabelRevision: s.Commit, image.LabelCreated: s.Time.UTC().Format(time.RFC3339)}
 	if s.Dirty {
-		l["org.opencontainers.image.revision"] += image.DirtySuffix
+		l[image.LabelRevision] += image.DirtySuffix
 	}
 	if s.Remote != "" {
-		l["org.opencontainers.image.source"] = s.Remote
+		l[image.LabelSource] = s.Remote
 	}
 	return l
 }

@@ -151,3 +151,38 @@ func TestLatestNeverGoesBack(t *testing.T) {
 		}
 	}
 }
+
+func TestPointOf(t *testing.T) {
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	for want, labels := range map[Point]map[string]string{
+		{}:           {LabelCreated: "yesterday"},
+		{commit, at}: {LabelRevision: commit + DirtySuffix, LabelCreated: "2026-03-01T00:00:00Z"},
+	} {
+		if got := PointOf(labels); got != want {
+			t.Errorf("%v: %+v, want %+v", labels, got, want)
+		}
+	}
+}
+
+func TestMoves(t *testing.T) {
+	for tag, want := range map[string]bool{"latest": true, "c656597-dirty": true, "c656597": false, "v1.0.1": false, "prod_c656597": false} {
+		if Moves(tag) != want {
+			t.Errorf("%s moves: %v", tag, !want)
+		}
+	}
+}
+
+func FuzzParseReference(f *testing.F) {
+	for _, s := range []string{"shop", "r.example:5000/a/b:t@" + digest, "localhost/x", "a:b/c", "@", "::"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseReference(s)
+		if err != nil {
+			return
+		}
+		if again, err := ParseReference(r.String()); err != nil || again != r || r.String() != s {
+			t.Errorf("%q is read as %+v, which is written as %q and read as %+v, %v", s, r, r, again, err)
+		}
+	})
+}
