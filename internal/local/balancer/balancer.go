@@ -2,220 +2,274 @@ package balancer
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
+	"net/netip"
 	"runtime"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/h2c"
-
-	"github.com/slipway-ecs/slipway/internal/local/clock"
 )
 
-// Balancer carries the traffic of all load balancers. Make it with New, stop it with Close.
+// Options says how a Balancer works.
+type Options struct {
+	Log *slog.Logger
+	// Now is the time, for cookies, trace ids and slow start; time.Now if nil.
+	Now func() time.Time
+}
+
+// Balancer is the data plane. Make one with New; it is safe for concurrent use.
 type Balancer struct {
-	clock  clock.Clock
-	log    *slog.Logger
-	report func(key string, h Health)
+	log *slog.Logger
+	now func() time.Time
 
-	mu     sync.Mutex
-	ports  map[string]*port  // by listener ARN
-	groups map[string]*group // by target group ARN
-	closed bool
+	mu         sync.Mutex
+	closed     bool
+	listeners  map[string]*listener // by ARN
+	groups     map[string]*groupState
+	targets    map[TargetKey]*target
+	lbCounters map[string]*counters
+	closing    sync.WaitGroup // listeners that are shutting down
 }
 
-// New makes a balancer. report is told each change of a target's health; it must not block long.
-func New(c clock.Clock, log *slog.Logger, report func(key string, h Health)) *Balancer {
-	return &Balancer{clock: c, log: log, report: report, ports: map[string]*port{}, groups: map[string]*group{}}
+// New returns a data plane that carries nothing yet. Close it when done.
+func New(o Options) *Balancer {
+	b := &Balancer{log: o.Log, now: o.Now, listeners: map[string]*listener{}, groups: map[string]*groupState{},
+		targets: map[TargetKey]*target{}, lbCounters: map[string]*counters{}}
+	if b.log == nil {
+		b.log = slog.New(slog.DiscardHandler)
+	}
+	if b.now == nil {
+		b.now = time.Now
+	}
+	return b
 }
 
-// port is a listener that listens.
-type port struct {
-	arn    string
-	l      net.Listener
-	server *http.Server // nil for TCP
-	table  atomic.Pointer[table]
-	want   string // address it was to have
+// Idle time-outs where none is set.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-load-balancer-attributes.html
+const (
+	defaultIdle        = 60 * time.Second
+	defaultNetworkIdle = 350 * time.Second
+)
+
+func (lb *LoadBalancer) idle() time.Duration {
+	switch {
+	case lb.IdleTimeout > 0:
+		return lb.IdleTimeout
+	case lb.Network:
+		return defaultNetworkIdle
+	}
+	return defaultIdle
 }
 
-// table is what a listener does; it is replaced as a whole.
-type table struct {
-	listener Listener
-	groups   map[string]*group
-	count    *Counters
-	https    bool
-	port     int
-}
-
-// Apply replaces the configuration. A listener that cannot be opened does not hold up the others:
-// the errors are joined.
+// Apply makes c what the data plane does. When it returns, new requests and connections are handled
+// by c alone; those under way go on. An error says which listeners do not work; the rest does.
 func (b *Balancer) Apply(c Config) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.closed {
 		return errors.New("the balancer is closed")
 	}
-	groups := map[string]*group{}
-	for _, tg := range c.Groups {
-		g, ok := b.groups[tg.ARN]
-		if !ok {
-			g = newGroup(b)
-		}
-		g.apply(tg)
-		groups[tg.ARN] = g
-	}
-	for arn, g := range b.groups {
-		if groups[arn] == nil {
-			g.close()
-		}
-	}
-	b.groups = groups
-	keep := map[string]bool{}
+	groups := b.applyGroups(c)
 	var errs []error
-	for _, lb := range c.Balancers {
-		for _, l := range lb.Listeners {
-			keep[l.ARN] = true
-			errs = append(errs, b.applyListener(lb, l))
+	type wanted struct {
+		lb *LoadBalancer
+		ln *Listener
+		rt *route
+	}
+	want := map[string]wanted{}
+	balancers := map[string]bool{}
+	for i := range c.LoadBalancers {
+		lb := &c.LoadBalancers[i]
+		balancers[lb.ARN] = true
+		if b.lbCounters[lb.ARN] == nil {
+			b.lbCounters[lb.ARN] = &counters{}
+		}
+		for k := range lb.Listeners {
+			ln := &lb.Listeners[k]
+			rt, err := newRoute(lb, ln, b.lbCounters[lb.ARN], groups)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
+			want[ln.ARN] = wanted{lb, ln, rt}
 		}
 	}
-	for arn, p := range b.ports {
-		if !keep[arn] {
-			p.close()
-			delete(b.ports, arn)
+	for arn, l := range b.listeners {
+		if w, ok := want[arn]; !ok || !l.serves(w.lb, w.ln) {
+			b.stop(l)
+			delete(b.listeners, arn)
 		}
 	}
+	for arn, w := range want {
+		if l := b.listeners[arn]; l != nil {
+			l.use(w.rt)
+			continue
+		}
+		l, err := b.listen(w.rt)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		b.listeners[arn] = l
+	}
+	for arn := range b.lbCounters {
+		if !balancers[arn] {
+			delete(b.lbCounters, arn)
+		}
+	}
+	b.leave(c)
 	return errors.Join(errs...)
 }
 
-func (b *Balancer) applyListener(lb LoadBalancer, l Listener) error {
-	want := lb.Address + ":" + strconv.Itoa(l.Port) + "/" + l.Protocol
-	p, ok := b.ports[l.ARN]
-	if ok && p.want != want {
-		p.close()
-		delete(b.ports, l.ARN)
-		ok = false
-	}
-	t := &table{listener: l, groups: b.groups, count: &Counters{}, https: l.Protocol == "HTTPS", port: l.Port}
-	if ok {
-		t.count = p.table.Load().count
-		p.table.Store(t)
-		return nil
-	}
-	ln, err := listen(lb.Address, l.Port)
-	if err != nil {
-		return fmt.Errorf("listening for %s on port %d: %w", lb.Name, l.Port, err)
-	}
-	if real := ln.Addr().(*net.TCPAddr).Port; real != l.Port {
-		b.log.Warn("a listener's port cannot be had; another one stands for it", "balancer", lb.Name, "port", l.Port, "address", ln.Addr().String())
-	}
-	p = &port{arn: l.ARN, l: ln, want: want}
-	p.table.Store(t)
-	b.ports[l.ARN] = p
-	b.serve(p, lb)
-	return nil
-}
-
-// listen opens the port on the balancer's own address. Privileged ports that this user may not have
-// are moved up by 8000, ports in use to any free one.
-func listen(address string, port int) (net.Listener, error) {
-	if runtime.GOOS != "linux" {
-		address = "127.0.0.1" // elsewhere the loopback interface has only one address
-	}
-	var l net.Listener
-	var err error
-	for _, p := range []int{port, port + 8000, 0} {
-		if p > 65535 {
-			continue
-		}
-		if l, err = net.Listen("tcp4", net.JoinHostPort(address, strconv.Itoa(p))); err == nil {
-			return l, nil
+func (b *Balancer) applyGroups(c Config) map[string]*group {
+	idle := map[string]time.Duration{}
+	for i := range c.LoadBalancers {
+		lb := &c.LoadBalancers[i]
+		for _, ln := range lb.Listeners {
+			for _, r := range append([]Rule{{Actions: ln.Actions}}, ln.Rules...) {
+				for _, a := range r.Actions {
+					if a.Forward != nil {
+						for _, w := range a.Forward.Groups {
+							idle[w.ARN] = lb.idle()
+						}
+					}
+				}
+			}
 		}
 	}
-	return nil, err
-}
-
-func (b *Balancer) serve(p *port, lb LoadBalancer) {
-	t := p.table.Load()
-	if t.listener.Protocol != "HTTP" && t.listener.Protocol != "HTTPS" {
-		go b.serveTCP(p)
-		return
-	}
-	idle := lb.IdleTimeout
-	if idle == 0 {
-		idle = time.Minute
-	}
-	var h http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.table.Load().handle(w, r) })
-	p.server = &http.Server{Handler: h, IdleTimeout: b.clock.Real(idle), ReadHeaderTimeout: b.clock.Real(idle), ErrorLog: slog.NewLogLogger(b.log.Handler(), slog.LevelDebug)}
-	ln := p.l
-	if t.https {
-		p.server.TLSConfig = &tls.Config{NextProtos: []string{"h2", "http/1.1"}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			c := p.table.Load().listener.TLS.Clone()
-			c.NextProtos = []string{"h2", "http/1.1"}
-			return c, nil
-		}}
-		ln = tls.NewListener(ln, p.server.TLSConfig)
-	} else {
-		p.server.Handler = h2c.NewHandler(h, &http2.Server{IdleTimeout: b.clock.Real(idle)})
-	}
-	go func() {
-		if err := p.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
-			b.log.Error("serving a listener", "listener", p.arn, "error", err)
+	groups := map[string]*group{}
+	now := b.now()
+	for _, tg := range c.TargetGroups {
+		st := b.groups[tg.ARN]
+		if st == nil {
+			st = &groupState{}
+			b.groups[tg.ARN] = st
 		}
-	}()
-}
-
-func (p *port) close() {
-	if p.server != nil {
-		_ = p.server.Close()
+		wait := idle[tg.ARN]
+		if wait == 0 {
+			wait = defaultIdle
+		}
+		targets := make([]*target, len(tg.Targets))
+		settled := false // is there a healthy target that is not in slow start?
+		for i, t := range tg.Targets {
+			targets[i] = b.target(tg, t, wait)
+			settled = settled || t.State == Healthy && targets[i].wasHealthy && targets[i].since.Load() == 0
+		}
+		for i, t := range tg.Targets {
+			healthy := t.State == Healthy
+			switch {
+			case !healthy:
+				targets[i].since.Store(0)
+			case tg.SlowStart > 0 && settled && !targets[i].wasHealthy:
+				targets[i].since.Store(now.UnixNano())
+			}
+			targets[i].wasHealthy = healthy
+		}
+		groups[tg.ARN] = newGroup(tg, st, targets)
 	}
-	_ = p.l.Close()
+	for arn := range b.groups {
+		if groups[arn] == nil {
+			delete(b.groups, arn)
+		}
+	}
+	return groups
 }
 
-// Addr is the real address of a listener; ok is false if it does not listen.
-func (b *Balancer) Addr(listenerARN string) (addr string, ok bool) {
+// target finds the living target for t, or makes one.
+func (b *Balancer) target(tg TargetGroup, t Target, idle time.Duration) *target {
+	key := TargetKey{TargetGroup: tg.ARN, ID: t.ID, Port: t.Port}
+	old := b.targets[key]
+	if old != nil && old.addr == t.Addr && old.protocol == tg.Protocol+tg.ProtocolVersion && old.idle == idle {
+		return old
+	}
+	next := newTarget(key, t.Addr, tg.Protocol, tg.ProtocolVersion, idle)
+	if old != nil {
+		old.leave()
+		next.wasHealthy = old.wasHealthy && old.addr == t.Addr
+	}
+	b.targets[key] = next
+	return next
+}
+
+// leave lets go of the connections to targets that get no more requests.
+func (b *Balancer) leave(c Config) {
+	there := map[TargetKey]bool{}
+	for _, tg := range c.TargetGroups {
+		for _, t := range tg.Targets {
+			key := TargetKey{TargetGroup: tg.ARN, ID: t.ID, Port: t.Port}
+			there[key] = true
+			if t.State == Draining || t.State == Unused {
+				b.targets[key].leave()
+			} else {
+				b.targets[key].left.Store(false)
+			}
+		}
+	}
+	for key, t := range b.targets {
+		if !there[key] {
+			t.leave()
+			delete(b.targets, key)
+		}
+	}
+}
+
+// Addr is the address a listener really has: another port than asked for if that was not free. It
+// is empty if the listener does not work.
+func (b *Balancer) Addr(listenerARN string) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p, ok := b.ports[listenerARN]
-	if !ok {
-		return "", false
+	if l := b.listeners[listenerARN]; l != nil {
+		return l.ln.Addr().String()
 	}
-	return p.l.Addr().String(), true
+	return ""
 }
 
-// Outstanding is the number of requests under way to a target.
-func (b *Balancer) Outstanding(group, key string) int {
+// Outstanding is how many requests and connections are under way at a target.
+func (b *Balancer) Outstanding(k TargetKey) int {
 	b.mu.Lock()
-	g := b.groups[group]
-	b.mu.Unlock()
-	if g == nil {
-		return 0
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if t, ok := g.targets[key]; ok {
-		return int(t.active.Load())
+	defer b.mu.Unlock()
+	if t := b.targets[k]; t != nil {
+		return int(t.outstanding.Load())
 	}
 	return 0
 }
 
-// Close stops listening and checking, at once.
-func (b *Balancer) Close(context.Context) error {
+// Close stops listening and waits for requests under way until ctx ends, then cuts them.
+func (b *Balancer) Close(ctx context.Context) error {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.closed = true
-	for _, p := range b.ports {
-		p.close()
+	var left []*listener
+	for arn, l := range b.listeners {
+		left = append(left, l)
+		delete(b.listeners, arn)
 	}
-	for _, g := range b.groups {
-		g.close()
+	targets := b.targets
+	b.targets = map[TargetKey]*target{}
+	b.mu.Unlock()
+	for _, l := range left {
+		b.closing.Go(func() { l.shutdown(ctx) })
 	}
-	return nil
+	done := make(chan struct{})
+	go func() {
+		b.closing.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+	for _, t := range targets {
+		t.transport.CloseIdleConnections()
+	}
+	return ctx.Err()
 }
+
+// loopback is a, or 127.0.0.1 where only that is there without setting up.
+func loopback(a netip.Addr) netip.Addr {
+	if runtime.GOOS != "linux" || !a.IsValid() {
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	}
+	return a
+}
+
+func portText(a netip.Addr, port int) string { return netip.AddrPortFrom(a, uint16(port)).String() }

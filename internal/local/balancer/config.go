@@ -1,127 +1,142 @@
-// Package balancer carries the traffic of the local AWS's load balancers: it listens, chooses a rule
-// and a target as an Application Load Balancer does, and checks the health of targets.
-//
-// It keeps nothing: Apply gives it the whole configuration, and it reports health and counters.
 package balancer
 
 import (
 	"crypto/tls"
-	"regexp"
+	"net/netip"
 	"time"
-
-	"github.com/slipway-ecs/slipway/internal/listener"
 )
 
-// Config is everything the balancer serves.
+// Config is everything the data plane is to do. Durations are on the machine's clock.
 type Config struct {
-	Balancers []LoadBalancer
-	Groups    []TargetGroup
+	LoadBalancers []LoadBalancer
+	TargetGroups  []TargetGroup
 }
 
-// LoadBalancer is one balancer with its own loopback address.
+// LoadBalancer is an Application or Network Load Balancer.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/application-load-balancers.html
 type LoadBalancer struct {
-	ARN, Name   string
-	Address     string        // 127.66.x.y
-	IdleTimeout time.Duration // 0: 60 s
-	Listeners   []Listener
+	ARN     string
+	Network bool
+	Address netip.Addr // its own loopback address
+
+	IdleTimeout        time.Duration // idle_timeout.timeout_seconds, 1–4000 s; 0: 60 s, 350 s for a network one
+	PreserveHost       bool          // routing.http.preserve_host_header.enabled
+	DropInvalidHeaders bool          // routing.http.drop_invalid_header_fields.enabled
+	ForwardedFor       string        // routing.http.xff_header_processing.mode: append (also ""), preserve, remove
+	ForwardedForPort   bool          // routing.http.xff_client_port.enabled
+	NoHTTP2            bool          // routing.http2.enabled is false
+
+	Listeners []Listener
 }
 
-// Listener is a port of a balancer.
+// Listener accepts connections on a port.
 type Listener struct {
-	ARN      string
-	Port     int
-	Protocol string // HTTP, HTTPS, TCP
-	TLS      *tls.Config
-	Rules    []Rule // in any order, without the default rule
-	Default  []Action
+	ARN          string
+	Protocol     string // HTTP, HTTPS; TCP, TLS
+	Port         int    // 1–65535
+	Certificates []tls.Certificate
+	Actions      []Action // of the default rule
+	Rules        []Rule
 }
 
-// Rule is a listener's rule.
+// Rule is a rule of a listener. All conditions must hold.
 type Rule struct {
 	ARN        string
-	Priority   int
-	Conditions listener.Conditions
-	Regexes    []Regex // conditions with regular expressions, all of which must hold
-	Rewrites   []Rewrite
+	Priority   int // 1–50000, the lowest first
+	Conditions []Condition
 	Actions    []Action
+	Transforms []Transform
 }
 
-// Regex is a condition by regular expressions on the host, the path or a header.
-type Regex struct {
-	Field    string // host, path, header
-	Header   string
-	Patterns []*regexp.Regexp
+// Condition holds if any of its values matches.
+type Condition struct {
+	Field  string   // host-header, path-pattern, http-header, http-request-method, query-string, source-ip
+	Header string   // name, for http-header
+	Values []string // with * and ?; methods exact, source-ip as CIDR
+	Regex  []string // for host-header, path-pattern and http-header
+	Query  []KeyValue
 }
 
-// Rewrite changes the URL or the host before forwarding.
-type Rewrite struct {
-	Host    bool // else the URL's path and query
-	Pattern *regexp.Regexp
-	Replace string // $1 … are groups
-}
+// KeyValue is a part of a query string, both sides with * and ?. An empty key means any key.
+type KeyValue struct{ Key, Value string }
 
-// Action is what a rule does; exactly one of the fields is set.
+// Action is what becomes of a request. Exactly one of its members is set.
 type Action struct {
-	Forward  []Weighted
-	Sticky   time.Duration // of the target group, between several
+	Forward  *Forward
 	Redirect *Redirect
-	Fixed    *Fixed
+	Fixed    *FixedResponse
 }
 
-// Weighted is a target group with its share of the traffic, 0 to 999.
-type Weighted struct {
-	Group  string
-	Weight int
+// Forward sends a request to one of some target groups by weight.
+type Forward struct {
+	Groups     []WeightedGroup
+	Sticky     bool
+	StickyTime time.Duration // 1 s–7 days
 }
 
-// Redirect sends the client elsewhere; #{protocol}, #{host}, #{port}, #{path} and #{query} stand for
-// those of the request.
+// WeightedGroup is a target group of a Forward.
+type WeightedGroup struct {
+	ARN    string
+	Weight int // 0–999
+}
+
+// Redirect answers with another URL. Members may hold #{protocol}, #{host}, #{port}, #{path}, #{query}.
 type Redirect struct {
 	Protocol, Host, Port, Path, Query string
-	Status                            int
+	Status                            int // 301, 302
 }
 
-// Fixed is an answer without a target.
-type Fixed struct {
-	Status            int
-	ContentType, Body string
+// FixedResponse answers without a target.
+type FixedResponse struct {
+	Status      int // 2XX, 4XX, 5XX
+	ContentType string
+	Body        string
 }
 
-// TargetGroup is a set of targets and how they are checked and chosen.
+// Transform rewrites a request before it goes to a target.
+type Transform struct {
+	Type           string // url-rewrite, host-header-rewrite
+	Regex, Replace string
+}
+
+// TargetGroup is where requests can go.
 type TargetGroup struct {
-	ARN        string
-	Protocol   string // HTTP, HTTPS, TCP
-	Version    string // HTTP1, HTTP2, GRPC
-	Algorithm  string // round_robin, least_outstanding_requests, weighted_random
-	SlowStart  time.Duration
-	Sticky     time.Duration // 0: off
-	StickyName string        // application cookie; "" = the balancer's own
-	Delay      time.Duration // deregistration delay
-	InUse      bool          // a rule forwards to it
-	Check      Check
-	Targets    []Target
+	ARN             string
+	Protocol        string // HTTP, HTTPS; TCP, TLS
+	ProtocolVersion string // HTTP1, HTTP2, GRPC
+	Algorithm       string // round_robin (also ""), least_outstanding_requests, weighted_random
+	SlowStart       time.Duration
+	Stickiness      Stickiness
+	ProxyProtocol   bool // proxy_protocol_v2.enabled
+	// MinHealthyCount and MinHealthyPercent (0: off): with fewer healthy targets traffic goes to all.
+	// target_group_health.unhealthy_state_routing.minimum_healthy_targets.*
+	MinHealthyCount, MinHealthyPercent int
+	Targets                            []Target
 }
 
-// Target is one registered target.
+// Stickiness binds a client to a target.
+type Stickiness struct {
+	Type     string        // "" (off), lb_cookie, app_cookie, source_ip
+	Cookie   string        // name, for app_cookie
+	Duration time.Duration // 1 s–7 days
+}
+
+// Target is a registered target.
 type Target struct {
-	Key      string // unique: of the target's record
-	ID       string
-	Port     int
-	Addr     string // real address; "": nothing is there
-	Draining time.Time
+	ID    string
+	Port  int
+	AZ    string
+	Addr  string // real address, "" if there is none (yet)
+	State State
 }
 
-// Check is a target group's health check.
-type Check struct {
-	Enabled            bool
-	Protocol           string // HTTP, HTTPS, TCP
-	Path               string
-	Port               int // 0: the traffic port
-	GRPC               bool
-	Match              func(code int) bool
-	Interval, Timeout  time.Duration
-	Healthy, Unhealthy int
-}
+// State says which requests a target gets.
+type State int
 
-// Health is a target's state with AWS's reason code and description.
-type Health struct{ State, Reason, Description string }
+// The states of a target as the data plane tells them apart.
+const (
+	Unhealthy State = iota // also initial: requests only when too few are healthy
+	Healthy
+	Draining // no new requests
+	Unused   // none at all
+)

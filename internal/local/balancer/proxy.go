@@ -2,345 +2,294 @@ package balancer
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
-	mathrand "math/rand/v2"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
-	"os"
-	"regexp"
-	"slices"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/net/http2"
 )
 
-var bracePattern = regexp.MustCompile(`\$\{(\d+)`)
+// Statuses that only load balancers give.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html
+const (
+	statusClientClosed = 460 // the client left before the idle timeout
+	statusForwardedFor = 463 // X-Forwarded-For names more than 30 addresses
+	statusIncompatible = 464 // the protocols of the request and the target group do not go together
+)
 
-func hash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(sum[:12])
+// exchange is one request on its way through the balancer.
+type exchange struct {
+	rt     *route
+	rule   *rule
+	group  *weighted
+	target *target
+	client string // address without port
+	port   string // of the client
+	secure bool
+	uri    string // rewritten path and query; "" if not
+	host   string // rewritten host; "" if not
+	sent   time.Time
 }
 
-// group is a target group that serves.
-type group struct {
-	b *Balancer
+type exchangeKey struct{}
 
-	mu      sync.Mutex
-	conf    TargetGroup
-	targets map[string]*target // by key
-	order   []*target          // those that can be chosen, in order of registration
-	next    atomic.Uint64
-	// Requests and codes of targets, for CloudWatch.
-	requests, code2xx, code3xx, code4xx, code5xx atomic.Int64
+// handler serves the requests of one HTTP or HTTPS listener.
+type handler struct {
+	route atomic.Pointer[route]
+	proxy *httputil.ReverseProxy
+	now   func() time.Time
 }
 
-// target is a target that serves.
-type target struct {
-	g         *group
-	conf      Target
-	transport http.RoundTripper
-	proxy     *httputil.ReverseProxy
-	active    atomic.Int64
-	stop      context.CancelFunc // ends its health checks
-
-	health    Health // under g.mu
-	healthyAt time.Time
-}
-
-func newGroup(b *Balancer) *group { return &group{b: b, targets: map[string]*target{}} }
-
-// apply takes over a configuration: new targets are checked from now on, those gone are forgotten.
-func (g *group) apply(conf TargetGroup) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	recheck := conf.Check.changed(g.conf.Check) || conf.InUse != g.conf.InUse
-	g.conf = conf
-	seen := map[string]bool{}
-	g.order = g.order[:0:0]
-	for _, c := range conf.Targets {
-		seen[c.Key] = true
-		t, ok := g.targets[c.Key]
-		if ok && t.conf.Addr != c.Addr { // something else is behind it now
-			t.end()
-			ok = false
-		}
-		if !ok {
-			t = g.newTarget(c)
-			g.targets[c.Key] = t
-		}
-		was := t.conf
-		t.conf = c
-		switch {
-		case !c.Draining.IsZero():
-			if !ok || was.Draining.IsZero() {
-				t.end()
-				g.setHealth(t, Health{"draining", "Target.DeregistrationInProgress", "Target deregistration is in progress"})
-			}
-			continue
-		case !ok || recheck || !was.Draining.IsZero():
-			g.check(t)
-		}
-		g.order = append(g.order, t)
+func newHandler(log *slog.Logger, now func() time.Time) *handler {
+	h := &handler{now: now}
+	h.proxy = &httputil.ReverseProxy{
+		Rewrite:        h.rewrite,
+		Transport:      roundTripper{},
+		ModifyResponse: h.response,
+		ErrorHandler:   h.failure,
+		BufferPool:     buffers,
+		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
-	for key, t := range g.targets {
-		if !seen[key] {
-			t.end()
-			delete(g.targets, key)
+	return h
+}
+
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	rt := h.route.Load()
+	client, port, _ := net.SplitHostPort(r.RemoteAddr)
+	ip, _ := netip.ParseAddr(client)
+	fail := func(status int) {
+		rt.counters.own(status)
+		answer(w, status)
+	}
+	if n := forwardedFor(r.Header); n > 30 {
+		fail(statusForwardedFor)
+		return
+	}
+	s := newSeen(r, ip.Unmap())
+	rule := rt.find(&s)
+	switch a := rule.action; {
+	case a.Fixed != nil:
+		rt.counters.fixed.Add(1)
+		rt.counters.own(a.Fixed.Status)
+		a.Fixed.answer(w)
+		return
+	case a.Redirect != nil:
+		rt.counters.redirects.Add(1)
+		rt.counters.own(a.Redirect.Status)
+		w.Header().Set("Location", a.Redirect.location(r, r.TLS != nil, rt.ln.Port))
+		answer(w, a.Redirect.Status)
+		return
+	case a.Forward == nil:
+		fail(http.StatusServiceUnavailable)
+		return
+	}
+	x := &exchange{rt: rt, rule: rule, group: rule.action.choose(r), client: client, port: port, secure: r.TLS != nil}
+	if x.group != nil {
+		if x.target = x.group.stuck(r); x.target == nil {
+			x.target = x.group.pick(h.now())
 		}
 	}
+	if x.target == nil {
+		fail(http.StatusServiceUnavailable)
+		return
+	}
+	if v := x.group.ProtocolVersion; r.ProtoMajor != 2 && (v == "GRPC" || v == "HTTP2") || v == "GRPC" && r.Method != http.MethodPost {
+		fail(statusIncompatible)
+		return
+	}
+	if len(rule.rewrites) > 0 && !x.transform(r, rule.rewrites) {
+		fail(http.StatusInternalServerError)
+		return
+	}
+	h.forward(w, r, x)
 }
 
-func (g *group) close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, t := range g.targets {
-		t.end()
+func (x *exchange) transform(r *http.Request, rewrites []rewrite) bool {
+	host, uri := r.Host, r.URL.RequestURI()
+	for _, t := range rewrites {
+		host, uri = t.apply(host, uri)
 	}
-	g.targets, g.order = map[string]*target{}, nil
+	x.host, x.uri = host, uri
+	_, err := url.ParseRequestURI(uri)
+	return err == nil && strings.HasPrefix(uri, "/")
 }
 
-// end stops the checks and lets go of idle connections; requests under way go on.
-func (t *target) end() {
-	if t.stop != nil {
-		t.stop()
-		t.stop = nil
-	}
-	if c, ok := t.transport.(interface{ CloseIdleConnections() }); ok {
-		c.CloseIdleConnections()
-	}
+func (h *handler) forward(w http.ResponseWriter, r *http.Request, x *exchange) {
+	c, g, t := x.rt.counters, x.group, x.target
+	c.requests.Add(1)
+	g.counters.requests.Add(1)
+	t.counters.requests.Add(1)
+	t.counters.outstanding.Add(1)
+	t.outstanding.Add(1)
+	defer t.done()                   // also when the response breaks off and net/http is to close the connection
+	w.Header()["Content-Type"] = nil // net/http is not to guess one
+	h.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)))
 }
 
-func (g *group) newTarget(c Target) *target {
-	t := &target{g: g, conf: c}
-	dial := (&net.Dialer{Timeout: g.b.clock.Real(10 * time.Second)}).DialContext // ALB's connection timeout
-	if v := g.conf.Version; v == "HTTP2" || v == "GRPC" {
-		tr := &http2.Transport{AllowHTTP: true, IdleConnTimeout: g.b.clock.Real(time.Minute)}
-		tr.DialTLSContext = func(ctx context.Context, network, addr string, cfg *tls.Config) (net.Conn, error) {
-			if g.conf.Protocol != "HTTPS" {
-				return dial(ctx, network, addr)
-			}
-			cfg.InsecureSkipVerify = true
-			return (&tls.Dialer{Config: cfg}).DialContext(ctx, network, addr)
+func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
+
+type roundTripper struct{}
+
+func (roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	x := exchangeOf(r.Context())
+	x.sent = time.Now()
+	return x.target.transport.RoundTrip(r)
+}
+
+var errBodyRead = errors.New("the request body was read already")
+
+// rewrite makes the request that goes to the target.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/x-forwarded-headers.html
+func (h *handler) rewrite(pr *httputil.ProxyRequest) {
+	in, out := pr.In, pr.Out
+	x := exchangeOf(in.Context())
+	if x.uri != "" {
+		if u, err := url.ParseRequestURI(x.uri); err == nil { // checked before
+			out.URL.Path, out.URL.RawPath, out.URL.RawQuery, out.URL.ForceQuery = u.Path, u.RawPath, u.RawQuery, u.ForceQuery
 		}
-		t.transport = tr
 	} else {
-		t.transport = &http.Transport{DialContext: dial, MaxIdleConnsPerHost: 512, IdleConnTimeout: g.b.clock.Real(time.Minute), ResponseHeaderTimeout: g.b.clock.Real(time.Minute),
-			DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} // ALB does not verify targets
+		out.URL.RawQuery = in.URL.RawQuery // as sent: the targets judge it
 	}
-	t.proxy = &httputil.ReverseProxy{Transport: t.transport, Rewrite: t.prepare, ErrorHandler: t.failed, ModifyResponse: t.count, FlushInterval: -1, BufferPool: buffers}
-	return t
+	out.URL.Scheme, out.URL.Host = "http", x.target.addr
+	if x.group.Protocol == "HTTPS" {
+		out.URL.Scheme = "https"
+	}
+	if out.Host = x.host; out.Host == "" {
+		out.Host = in.Host
+	}
+	if port := x.rt.ln.Port; !x.rt.lb.PreserveHost && port != 80 && port != 443 && x.host == "" {
+		if !strings.Contains(out.Host[strings.LastIndexByte(out.Host, ']')+1:], ":") {
+			out.Host += ":" + strconv.Itoa(port)
+		}
+	}
+	if out.Body != nil && out.GetBody == nil {
+		// net/http sends a request again, on another connection to the same target, if nothing of it
+		// went out before the connection turned out dead; for one with a body only if there is a
+		// GetBody, which it does not call unless the body was read.
+		out.GetBody = func() (io.ReadCloser, error) { return nil, errBodyRead }
+	}
+	hd := out.Header
+	if x.rt.lb.DropInvalidHeaders {
+		dropInvalid(hd)
+	}
+	x.forwarded(in.Header, hd)
+	hd["X-Amzn-Trace-Id"] = []string{traceID(in.Header.Get("X-Amzn-Trace-Id"), h.now())}
 }
 
-type bufferPool struct{ sync.Pool }
-
-func (p *bufferPool) Get() []byte  { return *p.Pool.Get().(*[]byte) }
-func (p *bufferPool) Put(b []byte) { p.Pool.Put(&b) }
-
-var buffers = &bufferPool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}}
-
-type contextKey struct{}
-
-// journey is what the proxy must know of a request's way.
-type journey struct {
-	t        *table
-	rewrites []Rewrite
-	begun    time.Time
+func (x *exchange) forwarded(in, out http.Header) {
+	had := in["X-Forwarded-For"]
+	client := x.client
+	if x.rt.lb.ForwardedForPort {
+		client = net.JoinHostPort(client, x.port)
+	}
+	switch x.rt.lb.ForwardedFor {
+	case "remove":
+		out.Del("X-Forwarded-For")
+	case "preserve":
+		if had != nil {
+			out["X-Forwarded-For"] = had
+		}
+	default:
+		if len(had) > 0 {
+			client = strings.Join(had, ", ") + ", " + client
+		}
+		out["X-Forwarded-For"] = []string{client}
+	}
+	proto := "http"
+	if x.secure {
+		proto = "https"
+	}
+	out["X-Forwarded-Proto"] = []string{proto}
+	out["X-Forwarded-Port"] = []string{strconv.Itoa(x.rt.ln.Port)}
+	if v := in["X-Forwarded-Host"]; v != nil { // not the balancer's to judge
+		out["X-Forwarded-Host"] = v
+	}
+	if v := in["Forwarded"]; v != nil {
+		out["Forwarded"] = v
+	}
 }
 
-// prepare sets what ALB sets on a request to a target.
-func (t *target) prepare(p *httputil.ProxyRequest) {
-	j := p.In.Context().Value(contextKey{}).(*journey)
-	scheme := "http"
-	if t.g.conf.Protocol == "HTTPS" {
-		scheme = "https"
+func forwardedFor(h http.Header) int {
+	n := 0
+	for _, v := range h["X-Forwarded-For"] {
+		n += 1 + strings.Count(v, ",")
 	}
-	p.Out.URL.Scheme, p.Out.URL.Host, p.Out.Host = scheme, t.conf.Addr, p.In.Host
-	client, _, _ := net.SplitHostPort(p.In.RemoteAddr) // the server sets it
-	if before := p.In.Header.Values("X-Forwarded-For"); len(before) > 0 {
-		client = before[len(before)-1] + ", " + client
-	}
-	p.Out.Header.Set("X-Forwarded-For", client)
-	p.Out.Header.Set("X-Forwarded-Port", portText(j.t.port))
-	if j.t.https {
-		p.Out.Header.Set("X-Forwarded-Proto", "https")
-	} else {
-		p.Out.Header.Set("X-Forwarded-Proto", "http")
-	}
-	if p.Out.Header.Get("X-Amzn-Trace-Id") == "" {
-		p.Out.Header.Set("X-Amzn-Trace-Id", traceID())
-	}
-	rewrite(p.Out, j.rewrites)
+	return n
 }
 
-func (t *target) count(resp *http.Response) error {
-	switch resp.StatusCode / 100 {
-	case 2:
-		t.g.code2xx.Add(1)
-	case 3:
-		t.g.code3xx.Add(1)
-	case 4:
-		t.g.code4xx.Add(1)
-	case 5:
-		t.g.code5xx.Add(1)
+func dropInvalid(h http.Header) {
+	for name := range h {
+		if strings.Trim(name, "-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") != "" {
+			delete(h, name)
+		}
+	}
+}
+
+// traceID makes or extends the X-Amzn-Trace-Id header.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html
+func traceID(had string, now time.Time) string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	id := fmt.Sprintf("1-%08x-%s", uint32(now.Unix()), hex.EncodeToString(b[:]))
+	switch {
+	case had == "":
+		return "Root=" + id
+	case strings.Contains(had, "Root="):
+		return "Self=" + id + ";" + had
+	}
+	return "Root=" + id + ";" + had
+}
+
+func (h *handler) response(resp *http.Response) error {
+	x := exchangeOf(resp.Request.Context())
+	took := time.Since(x.sent)
+	x.rt.counters.response(resp.StatusCode, took)
+	x.group.counters.response(resp.StatusCode, took)
+	x.target.counters.response(resp.StatusCode, took)
+	x.group.stick(resp, x.target, h.now())
+	if f := x.rule.action.Forward; f.Sticky {
+		setCookie(resp.Header, cookieGroup, x.group.cookie, f.StickyTime, h.now())
 	}
 	return nil
 }
 
-// failed answers where ALB has no answer from the target: 504 when it waited too long, 502 when the
-// connection was refused, reset or spoke no HTTP
-// (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-troubleshooting.html).
-func (t *target) failed(w http.ResponseWriter, r *http.Request, err error) {
-	j := r.Context().Value(contextKey{}).(*journey)
-	var netErr net.Error
+// failure answers when the target did not.
+func (h *handler) failure(w http.ResponseWriter, r *http.Request, err error) {
+	x := exchangeOf(r.Context())
+	status := http.StatusBadGateway
+	var ne net.Error
+	var ce *connectError
 	switch {
-	case errors.Is(err, context.Canceled): // the client has gone: 460, which nobody reads
-		j.t.count.ELB4xx.Add(1)
-		w.WriteHeader(499)
-	case errors.As(err, &netErr) && netErr.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
-		j.t.fail(w, http.StatusGatewayTimeout)
-	default:
-		j.t.fail(w, http.StatusBadGateway)
+	case errors.Is(err, context.Canceled) && r.Context().Err() != nil:
+		status = statusClientClosed
+	case errors.As(err, &ne) && ne.Timeout():
+		status = http.StatusGatewayTimeout
 	}
+	if errors.As(err, &ce) {
+		x.rt.counters.connectErrors.Add(1)
+		x.group.counters.connectErrors.Add(1)
+		x.target.counters.connectErrors.Add(1)
+	}
+	x.rt.counters.own(status)
+	x.group.counters.own(status)
+	x.target.counters.own(status)
+	answer(w, status)
 }
 
-// forward sends the request to a target of the chosen group.
-func (t *table) forward(w http.ResponseWriter, r *http.Request, a Action, rewrites []Rewrite) {
-	g := t.pick(w, r, a)
-	if g == nil {
-		t.fail(w, http.StatusServiceUnavailable)
-		return
-	}
-	to := g.choose(w, r)
-	if to == nil {
-		t.fail(w, http.StatusServiceUnavailable)
-		return
-	}
-	defer to.active.Add(-1)
-	g.requests.Add(1)
-	j := &journey{t: t, rewrites: rewrites, begun: time.Now()}
-	to.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, j)))
-}
+type pool struct{ p sync.Pool }
 
-// choose picks a target and counts the request as under way with it. Healthy targets only; if none
-// is, all of them: fail open. nil: none is registered.
-func (g *group) choose(w http.ResponseWriter, r *http.Request) *target {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	candidates := make([]*target, 0, len(g.order))
-	for _, t := range g.order {
-		if t.health.State == "healthy" && t.conf.Addr != "" {
-			candidates = append(candidates, t)
-		}
-	}
-	if len(candidates) == 0 {
-		for _, t := range g.order {
-			if t.conf.Addr != "" {
-				candidates = append(candidates, t)
-			}
-		}
-	}
-	if len(candidates) == 0 {
-		return nil
-	}
-	t := g.sticky(w, r, candidates)
-	if t == nil {
-		t = g.balance(candidates)
-	}
-	t.active.Add(1)
-	return t
-}
+var buffers = &pool{sync.Pool{New: func() any { b := make([]byte, 32<<10); return &b }}}
 
-const ownCookie = "AWSALB"
-
-func (g *group) sticky(w http.ResponseWriter, r *http.Request, candidates []*target) *target {
-	if g.conf.Sticky == 0 || w == nil {
-		return nil
-	}
-	var t *target
-	if c, err := r.Cookie(ownCookie); err == nil {
-		if i := slices.IndexFunc(candidates, func(t *target) bool { return hash(t.conf.Key) == c.Value }); i >= 0 {
-			t = candidates[i]
-		}
-	}
-	if t == nil {
-		t = g.balance(candidates)
-	}
-	http.SetCookie(w, &http.Cookie{Name: ownCookie, Value: hash(t.conf.Key), Path: "/", MaxAge: int(g.conf.Sticky / time.Second)})
-	return t
-}
-
-func (g *group) balance(candidates []*target) *target {
-	if g.conf.Algorithm == "least_outstanding_requests" {
-		return slices.MinFunc(candidates, func(a, b *target) int { return int(a.active.Load() - b.active.Load()) })
-	}
-	for range 4 * len(candidates) {
-		t := candidates[g.next.Add(1)%uint64(len(candidates))]
-		if share := g.share(t); share >= 1 || mathrand.Float64() < share {
-			return t
-		}
-	}
-	return candidates[0] // all are starting slowly
-}
-
-// share is the part of its full load a target takes while it starts slowly: it grows linearly.
-func (g *group) share(t *target) float64 {
-	if g.conf.SlowStart == 0 {
-		return 1
-	}
-	return float64(g.b.clock.Now().Sub(t.healthyAt)) / float64(g.conf.SlowStart)
-}
-
-// serveTCP carries connections of a network load balancer.
-func (b *Balancer) serveTCP(p *port) {
-	for {
-		in, err := p.l.Accept()
-		if err != nil {
-			return // closed
-		}
-		go func() {
-			defer in.Close()
-			tab := p.table.Load()
-			tab.count.Requests.Add(1)
-			for _, a := range tab.listener.Default {
-				if len(a.Forward) == 0 {
-					continue
-				}
-				if g := tab.groups[a.Forward[0].Group]; g != nil {
-					g.carry(in)
-				}
-				return
-			}
-		}()
-	}
-}
-
-func (g *group) carry(in net.Conn) {
-	t := g.choose(nil, nil)
-	if t == nil {
-		return
-	}
-	defer t.active.Add(-1)
-	out, err := net.DialTimeout("tcp", t.conf.Addr, g.b.clock.Real(10*time.Second))
-	if err != nil {
-		return
-	}
-	defer out.Close()
-	done := make(chan struct{})
-	go func() {
-		_, _ = io.Copy(out, in)
-		_ = out.(*net.TCPConn).CloseWrite()
-		close(done)
-	}()
-	_, _ = io.Copy(in, out)
-	if c, ok := in.(*net.TCPConn); ok {
-		_ = c.CloseWrite()
-	}
-	<-done
-}
+func (p *pool) Get() []byte  { return *p.p.Get().(*[]byte) }
+func (p *pool) Put(b []byte) { p.p.Put(&b) }
