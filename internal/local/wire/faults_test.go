@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +16,9 @@ import (
 
 func TestFaults(t *testing.T) {
 	s := wire.NewServer()
-	made := 0
+	var made atomic.Int64
 	wire.Handle(s.Service("ecs"), "CreateCluster", func(context.Context, *ecsapi.CreateClusterInput) (*ecsapi.CreateClusterOutput, error) {
-		made++
+		made.Add(1)
 		return nil, nil
 	})
 	var faults wire.Faults
@@ -30,7 +31,7 @@ func TestFaults(t *testing.T) {
 	add := func(f wire.Fault) {
 		t.Helper()
 		faults.Clear(0)
-		made = 0
+		made.Store(0)
 		if _, err := faults.Add(f); err != nil {
 			t.Fatal(err)
 		}
@@ -38,8 +39,8 @@ func TestFaults(t *testing.T) {
 
 	add(wire.Fault{Service: "ecs", Operation: "Create*", Kind: "throttle", Count: 1})
 	wantCode(t, call(), "ThrottlingException", "Rate exceeded")
-	if err := call(); err != nil || made != 1 {
-		t.Errorf("after its count: %v, %d made", err, made)
+	if err := call(); err != nil || made.Load() != 1 {
+		t.Errorf("after its count: %v, %d made", err, made.Load())
 	}
 	add(wire.Fault{Kind: "error", Code: "ServerException", Message: "boom", Skip: 1})
 	if err := call(); err != nil {
@@ -51,12 +52,12 @@ func TestFaults(t *testing.T) {
 		t.Errorf("another service's fault struck: %v", err)
 	}
 	add(wire.Fault{Kind: "reset"})
-	if err := call(); err == nil || made != 0 {
-		t.Errorf("reset: %v, %d made", err, made)
+	if err := call(); err == nil || made.Load() != 0 {
+		t.Errorf("reset: %v, %d made", err, made.Load())
 	}
 	add(wire.Fault{Kind: "lost"})
-	if err := call(); err == nil || made != 1 {
-		t.Errorf("lost: %v, %d made: the write has to happen", err, made)
+	if err := call(); err == nil || made.Load() != 1 {
+		t.Errorf("lost: %v, %d made: the write has to happen", err, made.Load())
 	}
 	add(wire.Fault{Kind: "latency", Delay: 30})
 	began := time.Now()

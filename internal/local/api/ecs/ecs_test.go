@@ -339,7 +339,12 @@ func TestServiceRefusals(t *testing.T) {
 		{"port", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), LoadBalancers: []types.LoadBalancer{{ContainerName: aws.String("app"), ContainerPort: aws.Int32(1), TargetGroupArn: aws.String("t")}}},
 			"InvalidParameterException", "The container app did not have a container port 1 defined."},
 		{"strategy", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), PlacementStrategy: []types.PlacementStrategy{{Type: "binpack", Field: aws.String("disk")}}}, "InvalidParameterException", "binpack requires the field cpu or memory"},
-		{"blue/green", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "BLUE_GREEN"}}, "UnsupportedFeatureException", "not supported by this local AWS: BLUE_GREEN"},
+		{"hook", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "BLUE_GREEN", LifecycleHooks: []types.DeploymentLifecycleHook{{HookTargetArn: aws.String("l"), RoleArn: aws.String("r")}}}},
+			"UnsupportedFeatureException", "not supported by this local AWS: lifecycle hooks"},
+		{"canary", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "CANARY", CanaryConfiguration: &types.CanaryConfiguration{CanaryPercent: aws.Float64(0.01)}}},
+			"InvalidParameterException", "canaryPercent must be between"},
+		{"strategy's steps", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{LinearConfiguration: &types.LinearConfiguration{StepPercent: aws.Float64(10)}}},
+			"InvalidParameterException", "only valid with the LINEAR"},
 		{"percent", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{MaximumPercent: aws.Int32(50), MinimumHealthyPercent: aws.Int32(100)}}, "InvalidParameterException", "minimumHealthyPercent"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -191,10 +191,10 @@ func completeDeployment(c *ecsapi.DeploymentConfiguration, old *ecsapi.Deploymen
 		if out.LifecycleHooks == nil {
 			out.LifecycleHooks = old.LifecycleHooks
 		}
-		if out.LinearConfiguration == nil {
+		if out.LinearConfiguration == nil && wire.Value(out.Strategy) == "LINEAR" {
 			out.LinearConfiguration = old.LinearConfiguration
 		}
-		if out.CanaryConfiguration == nil {
+		if out.CanaryConfiguration == nil && wire.Value(out.Strategy) == "CANARY" {
 			out.CanaryConfiguration = old.CanaryConfiguration
 		}
 	}
@@ -210,8 +210,8 @@ func completeDeployment(c *ecsapi.DeploymentConfiguration, old *ecsapi.Deploymen
 	switch {
 	case !slices.Contains([]string{"ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"}, *out.Strategy):
 		return nil, invalid("Unknown deployment strategy: %s", *out.Strategy)
-	case *out.Strategy != "ROLLING":
-		return nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: %s deployments", *out.Strategy)
+	case daemon && *out.Strategy != "ROLLING":
+		return nil, invalid("The deployment strategy %s is not supported with the DAEMON scheduling strategy.", *out.Strategy)
 	case len(out.LifecycleHooks) > 0:
 		return nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: lifecycle hooks of deployments")
 	case *out.MinimumHealthyPercent < 0 || !daemon && *out.MinimumHealthyPercent > *out.MaximumPercent || *out.MinimumHealthyPercent > 100:
@@ -223,5 +223,29 @@ func completeDeployment(c *ecsapi.DeploymentConfiguration, old *ecsapi.Deploymen
 	case *out.BakeTimeInMinutes < 0 || *out.BakeTimeInMinutes > 1440:
 		return nil, invalid("bakeTimeInMinutes must be between 0 and 1440.")
 	}
-	return &out, nil
+	return &out, checkSteps(&out)
+}
+
+// checkSteps checks how traffic moves: linear steps of 3–100 %, a canary of 0.1–100 %, either baked
+// 0–1440 minutes a step.
+func checkSteps(c *ecsapi.DeploymentConfiguration) error {
+	if l := c.LinearConfiguration; l != nil {
+		p, bake := *or(l.StepPercent, 10), *or(l.StepBakeTimeInMinutes, 6)
+		switch {
+		case *c.Strategy != "LINEAR":
+			return invalid("linearConfiguration is only valid with the LINEAR deployment strategy.")
+		case p < 3 || p > 100 || bake < 0 || bake > 1440:
+			return invalid("stepPercent must be between 3.0 and 100.0 and stepBakeTimeInMinutes between 0 and 1440.")
+		}
+	}
+	if k := c.CanaryConfiguration; k != nil {
+		p, bake := *or(k.CanaryPercent, 5), *or(k.CanaryBakeTimeInMinutes, 10)
+		switch {
+		case *c.Strategy != "CANARY":
+			return invalid("canaryConfiguration is only valid with the CANARY deployment strategy.")
+		case p < 0.1 || p > 100 || bake < 0 || bake > 1440:
+			return invalid("canaryPercent must be between 0.1 and 100.0 and canaryBakeTimeInMinutes between 0 and 1440.")
+		}
+	}
+	return nil
 }
