@@ -76,6 +76,7 @@ func TestThroughTheAPI(t *testing.T) {
 		c := w.api()
 		w.instances(2)
 		w.run()
+		defer w.kill()
 		w.rt.lives = func(image string) (time.Duration, int, bool) {
 			switch image {
 			case "bad":
@@ -151,6 +152,5 @@ func TestThroughTheAPI(t *testing.T) {
 				}
 			}
 		})
-		w.kill()
 	})
 }

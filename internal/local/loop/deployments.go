@@ -143,7 +143,10 @@ func (r *reconciliation) rollBack(statusReason, reason, breaker string) error {
 	}
 	next := *r.svc
 	next.Spec, next.UpdatedAt = rev.Spec, r.now
+	if rev.API.ResolvedConfiguration != nil {
+		next.Spec.LoadBalancers = rev.API.LoadBalancers // as they were asked for
+	}
 	r.s.cfg.State.Services.Put(r.tx, r.key, &next)
 	r.svc = &next
-	return nil
+	return r.backToBlue()
 }

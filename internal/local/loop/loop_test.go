@@ -25,15 +25,25 @@ import (
 // world is a local ECS without its API: a state, both loops, a runtime without processes, and a
 // balancer that finds targets healthy after a second unless told otherwise.
 type world struct {
-	t       *testing.T
-	ecs     *state.ECS
-	rt      *puppets
-	sick    func(*state.Target) bool
-	delay   time.Duration // deregistration
-	stop    context.CancelFunc
-	wg      sync.WaitGroup
-	n       int
-	subnets bool
+	t      *testing.T
+	ecs    *state.ECS
+	rt     *puppets
+	sick   func(*state.Target) bool
+	delay  time.Duration // deregistration
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+	n      int
+	rules  map[string]map[string]int // weights by listener rule, under the store's lock
+	shifts []string                  // what the rules were told
+}
+
+func (w *world) Shift(_ *state.Tx, rule string, weights map[string]int) error {
+	if w.rules == nil {
+		w.rules = map[string]map[string]int{}
+	}
+	w.rules[rule] = weights
+	w.shifts = append(w.shifts, fmt.Sprint(rule, weights))
+	return nil
 }
 
 const (
@@ -83,7 +93,7 @@ func (w *world) run() {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	services := NewServices(ServicesConfig{State: w.ecs, Clock: clock.Wall{}, Subnets: oneSubnet{}, Log: log})
+	services := NewServices(ServicesConfig{State: w.ecs, Clock: clock.Wall{}, Subnets: oneSubnet{}, Traffic: w, Log: log})
 	tasks := NewTasks(TasksConfig{State: w.ecs, Clock: clock.Wall{}, Runtime: w.rt, Subnets: oneSubnet{}, Log: log})
 	for _, f := range []func(context.Context) error{services.Run, tasks.Run, w.balancer} {
 		w.wg.Go(func() { _ = f(ctx) })
@@ -186,6 +196,7 @@ func (w *world) deploy(name, definition string, desired int, f func(*ecsapi.Serv
 		}
 		w.n++
 		rev := &state.ServiceRevision{ARN: fmt.Sprintf("rev-%d", w.n), ServiceKey: key, Spec: s.Spec, CreatedAt: time.Now()}
+		rev.API.LoadBalancers = s.Spec.LoadBalancers
 		w.ecs.ServiceRevisions.Put(tx, rev.ARN, rev)
 		d := &state.Deployment{ID: fmt.Sprintf("ecs-svc/%019d", w.n), ServiceKey: key, TaskDefinition: definition, DesiredCount: desired, Status: "PRIMARY",
 			RolloutState: "IN_PROGRESS", Revision: rev.ARN, ServiceDeployment: fmt.Sprintf("run-%d", w.n), CreatedAt: time.Now()}
@@ -337,8 +348,8 @@ func scenario(t *testing.T, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.run()
+		defer w.kill() // also when f gives up
 		f(w)
-		w.kill()
 	})
 }
 

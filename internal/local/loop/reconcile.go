@@ -44,8 +44,8 @@ func (s *Services) reconcile(key string) (wake time.Time, err error) {
 	})
 	cluster, _, _ := strings.Cut(key, "/")
 	if err != nil {
-		// What was booked for tasks that now are not: look at everything again.
-		s.fleet = newFleet()
+		// What was noted and booked did not happen: look at everything again.
+		s.fleet, s.seen, s.known, s.weights = newFleet(), map[string]*seenTask{}, map[string]bool{}, map[string]string{}
 		_ = s.cfg.State.DB.View(func(tx *state.Tx) error {
 			s.load(tx)
 			return nil
@@ -88,6 +88,9 @@ func (r *reconciliation) run() error {
 	r.observe()
 	if isDaemon(svc) {
 		return r.daemons()
+	}
+	if how, ok := r.shift(); ok && r.primary.RolloutState == "IN_PROGRESS" && !r.primary.IsRollback {
+		return r.swap(how)
 	}
 	return r.roll()
 }
@@ -140,8 +143,11 @@ func (r *reconciliation) saveRun(d *state.Deployment, f func(*state.ServiceDeplo
 	}
 	next := *old
 	f(&next)
-	if next.Status != old.Status || next.FailureCount != old.FailureCount || next.CircuitBreakerStatus != old.CircuitBreakerStatus || next.RollbackRevision != old.RollbackRevision {
-		next.UpdatedAt = r.now
+	moved := next.Status != old.Status || next.LifecycleStage != old.LifecycleStage
+	if moved {
+		next.UpdatedAt = r.now // so it is also since when the stage lasts
+	}
+	if moved || next.FailureCount != old.FailureCount || next.CircuitBreakerStatus != old.CircuitBreakerStatus || next.RollbackRevision != old.RollbackRevision {
 		r.s.cfg.State.ServiceDeployments.Put(r.tx, next.ARN, &next)
 	}
 }

@@ -15,6 +15,7 @@ type ServicesConfig struct {
 	State   *state.ECS
 	Clock   clock.Clock
 	Subnets Subnets
+	Traffic Traffic      // nil: deployments that shift a listener rule's traffic fail with a reason
 	Log     *slog.Logger // nil: silent
 }
 
@@ -32,6 +33,8 @@ type Services struct {
 	seen   map[string]*seenTask       // by task ARN
 	known  map[string]bool            // services whose stopped tasks have been counted
 	streak map[string]*streak         // by service
+	// weights are what listener rules were last told, so that they are not told again.
+	weights map[string]string
 }
 
 // seenTask is what is done once for a task that was asked to stop.
@@ -48,7 +51,7 @@ func NewServices(cfg ServicesConfig) *Services {
 	cfg.Log = discardLog(cfg.Log)
 	return &Services{
 		cfg: cfg, fleet: newFleet(), dirty: map[string]bool{}, wakes: map[string]time.Time{}, hungry: map[string]map[string]bool{},
-		alone: map[string]map[string]bool{}, seen: map[string]*seenTask{}, known: map[string]bool{}, streak: map[string]*streak{},
+		alone: map[string]map[string]bool{}, seen: map[string]*seenTask{}, known: map[string]bool{}, streak: map[string]*streak{}, weights: map[string]string{},
 	}
 }
 
