@@ -1,32 +1,14 @@
 package awscloud
 
 import (
-	"context"
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
 )
 
-// The contract tests run against any endpoint that speaks AWS's protocols and keeps records:
-//
-//	SLIPWAY_TEST_ENDPOINT=http://127.0.0.1:4566 go test ./internal/awscloud
-func endpoint(t *testing.T) *Cloud {
-	t.Helper()
-	url := os.Getenv("SLIPWAY_TEST_ENDPOINT")
-	if url == "" {
-		t.Skip("SLIPWAY_TEST_ENDPOINT is not set")
-	}
-	c, err := Open(context.Background(), Options{Region: "us-east-1", Endpoint: url})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 func TestClusterLivesAndDies(t *testing.T) {
-	c, ctx := endpoint(t), t.Context()
+	c, ctx := open(t), t.Context()
 	spec := clusterinfra.Spec{Name: "contract", Tags: map[string]string{"team": "platform"},
 		Instances: &clusterinfra.Instances{Type: "m7g.large", Min: 0, Max: 3},
 		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{
@@ -73,7 +55,7 @@ func TestClusterLivesAndDies(t *testing.T) {
 }
 
 func TestRepositoryLivesAndDies(t *testing.T) {
-	c, ctx := endpoint(t), t.Context()
+	c, ctx := open(t), t.Context()
 	want := clusterinfra.Repository{Name: "team/contract", Immutable: true, ScanOnPush: true, Lifecycle: clusterinfra.LifecyclePreset(),
 		PullAccounts: []string{"444455556666"}, Tags: map[string]string{"team": "platform"}}
 	got, err := c.Repositories().Apply(ctx, want)
@@ -96,7 +78,7 @@ func TestRepositoryLivesAndDies(t *testing.T) {
 }
 
 func TestIdentity(t *testing.T) {
-	id, err := endpoint(t).Identity(t.Context())
+	id, err := open(t).Identity(t.Context())
 	if err != nil || len(id.Account) != 12 || id.Partition != "aws" {
 		t.Errorf("identity %+v, %v", id, err)
 	}

@@ -333,7 +333,7 @@ func (r *run) rollout(ctx context.Context) error {
 		return nil
 	}
 	if r.o.service != nil && r.plan.Rollout {
-		f.before, f.old = r.o.service.primary(), r.o.deployments
+		f.before, f.old, f.events = r.o.service.primary(), r.o.deployments, r.o.service.Events
 	}
 	dep, err := r.follow(ctx, f)
 	r.out.Deployment, r.out.Revision = dep.ARN, dep.Target

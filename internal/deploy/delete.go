@@ -109,7 +109,7 @@ func (x *removal) service(ctx context.Context) error {
 				}
 			}
 		}
-		if len(live) != shown {
+		if len(live) != shown && (len(live) > 0 || shown > 0) {
 			shown = len(live)
 			x.event(x.report, Event{Kind: EventProgress, Resource: x.ref.Service, Status: "DRAINING", Running: shown,
 				Message: fmt.Sprintf("%s still to stop", tasks(shown))})

@@ -16,6 +16,7 @@ type following struct {
 	targetGroup *TargetGroup   // nil without a route
 	before      string         // id of the rollout that went on before the one wanted; empty: any
 	old         []string       // ARNs of the service deployments from before
+	events      []ServiceEvent // from before
 	grace       time.Duration
 	timeout     time.Duration // 0 = 15 min
 	rollback    bool          // on a time-out
@@ -47,7 +48,7 @@ type watch struct {
 	*Engine
 	following
 	started  time.Time
-	since    time.Time // when the deployment began: started, or earlier where a killed Apply began it
+	since    time.Time // when the deployment began, by AWS's clock; zero while it is not found
 	rollout  string    // id (ecs-svc/…) of the rollout wanted
 	arn      string    // of the service deployment
 	evidence Evidence
@@ -67,8 +68,11 @@ func (e *Engine) follow(ctx context.Context, f following) (Deployment, error) {
 	if f.timeout == 0 {
 		f.timeout = defaultTimeout
 	}
-	w := &watch{Engine: e, following: f, started: e.clock.Now(), since: e.clock.Now(), tasks: map[string]Task{}, logs: map[string]bool{},
+	w := &watch{Engine: e, following: f, started: e.clock.Now(), tasks: map[string]Task{}, logs: map[string]bool{},
 		targets: map[string]TargetHealth{}, seen: map[string]bool{}}
+	for _, ev := range f.events {
+		w.seen[ev.ID] = true
+	}
 	w.evidence = evidenceOf(f)
 	for {
 		svc, err := e.ports.Services.Service(ctx, f.ref)
@@ -192,9 +196,7 @@ func (w *watch) deployment(ctx context.Context) (Deployment, error) {
 	if err != nil {
 		return d, fmt.Errorf("reading service deployment %s: %w", w.arn, err)
 	}
-	if !d.CreatedAt.IsZero() && d.CreatedAt.Before(w.since) {
-		w.since = d.CreatedAt
-	}
+	w.since = d.CreatedAt
 	return d, nil
 }
 
@@ -203,7 +205,7 @@ func (w *watch) mine(t Task) bool {
 	if w.rollout != "" && strings.HasPrefix(t.StartedBy, "ecs-svc/") {
 		return t.StartedBy == w.rollout
 	}
-	return t.TaskDefinition == w.definition.ARN && !t.CreatedAt.Before(w.since.Add(-2*time.Second))
+	return t.TaskDefinition == w.definition.ARN && !w.since.IsZero() && !t.CreatedAt.Before(w.since.Add(-2*time.Second))
 }
 
 func (w *watch) readTasks(ctx context.Context) error {
@@ -350,6 +352,9 @@ func targetLine(t TargetHealth) string {
 }
 
 func (w *watch) readEvents(svc Service) {
+	if w.since.IsZero() {
+		return
+	}
 	for _, ev := range slices.Backward(svc.Events) { // the newest come first
 		if w.seen[ev.ID] || ev.At.Before(w.since.Add(-2*time.Second)) {
 			continue
@@ -409,7 +414,7 @@ func (w *watch) end(ctx context.Context, svc Service, dep Deployment) (Deploymen
 		}
 	}
 	w.event(w.report, Event{Kind: EventDone, Resource: w.ref.Service, Status: dep.Status, Message: fmt.Sprintf(
-		"%s runs %s since %s", w.ref.Service, revisionName(w.definition.ARN), w.clock.Now().Sub(w.started).Round(100*time.Millisecond))})
+		"%s runs %s, rolled out in %s", w.ref.Service, revisionName(w.definition.ARN), span(w.clock.Now().Sub(w.started)))})
 	return dep, nil
 }
 

@@ -1,0 +1,56 @@
+package awscloud
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/local"
+)
+
+// open reaches the endpoint of SLIPWAY_TEST_ENDPOINT, or a local AWS of the test's own:
+//
+//	SLIPWAY_TEST_ENDPOINT=http://127.0.0.1:4566 go test ./internal/awscloud
+func open(t *testing.T) *Cloud {
+	t.Helper()
+	for _, name := range []string{"AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"} {
+		t.Setenv(name, "")
+	}
+	url := os.Getenv("SLIPWAY_TEST_ENDPOINT")
+	if url == "" {
+		url = startLocal(t)
+	}
+	c, err := Open(context.Background(), Options{Region: "us-east-1", Endpoint: url})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// startLocal runs a local AWS without processes until the test ends.
+func startLocal(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	aws, err := local.New(ctx, local.Config{Address: l.Addr().String(), Runtime: "virtual", Speed: 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, ended := &http.Server{Handler: aws, ReadHeaderTimeout: time.Minute}, make(chan error, 1)
+	go func() { ended <- aws.Run(ctx) }()
+	go func() { _ = server.Serve(l) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the local AWS ended with %v", err)
+		}
+		_ = server.Close()
+	})
+	return "http://" + l.Addr().String()
+}
