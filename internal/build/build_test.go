@@ -302,9 +302,9 @@ func TestSameCommitSameDigest(t *testing.T) {
 	clone := filepath.Join(t.TempDir(), "elsewhere", "x")
 	do(t, dir, "clone", "-q", dir, clone)
 	do(t, clone, "tag", "v1.0.0")
-	t.Setenv("HOME", t.TempDir())
-	t.Setenv("GOCACHE", goEnv(t, "GOCACHE"))
+	t.Setenv("GOCACHE", goEnv(t, "GOCACHE")) // the caches are in the home, and would be cold in another
 	t.Setenv("GOMODCACHE", goEnv(t, "GOMODCACHE"))
+	t.Setenv("HOME", t.TempDir())
 	t.Setenv("CGO_ENABLED", "1")
 	t.Setenv("GOOS", "windows")
 	t.Setenv("GOFLAGS", "-buildvcs=true")
@@ -420,8 +420,15 @@ func TestRunTests(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
-	if state, err := os.ReadFile("/proc/" + pid + "/stat"); err == nil && !strings.Contains(string(state), ") Z ") {
-		t.Errorf("%s is left: %s", pid, state)
+	// It was killed; when the kernel gets round to it is the kernel's affair.
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		state, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is left: %s", pid, state)
+		}
 	}
 }
 
