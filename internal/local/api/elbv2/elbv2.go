@@ -13,9 +13,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipway-ecs/slipway/internal/local/dataplane"
+	"github.com/slipway-ecs/slipway/internal/local/balancer"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/targethealth"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/elbv2api"
 )
@@ -28,7 +29,7 @@ const (
 	tableRules     = "elb.rules"
 )
 
-// LoadBalancer is a dataplane. Key: ARN.
+// LoadBalancer is a load balancer. Key: ARN.
 type LoadBalancer struct {
 	API        elbv2api.LoadBalancer
 	Address    string // its own address on this machine
@@ -68,7 +69,8 @@ type Service struct {
 	listeners *state.Table[Listener]
 	rules     *state.Table[Rule]
 	network   Network
-	plane     *dataplane.Balancer
+	plane     *balancer.Balancer
+	checker   *targethealth.Checker
 	health    healthQueue
 	clock     clock.Clock
 	log       *slog.Logger
@@ -87,6 +89,8 @@ type Config struct {
 	Network Network
 	Clock   clock.Clock
 	Log     *slog.Logger
+	// Probe checks a target; nil: for real.
+	Probe func(ctx context.Context, c *targethealth.Check, addr string) *targethealth.Failure
 }
 
 // Register adds the operations to svc and the tables to the store.
@@ -101,7 +105,8 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 		return nil, err
 	}
 	s.health.wake = make(chan struct{}, 1)
-	s.plane = dataplane.New(c.Clock, c.Log, s.health.put)
+	s.plane = balancer.New(balancer.Options{Log: c.Log, Now: c.Clock.Now})
+	s.checker = targethealth.New(c.Clock, c.Probe, s.health.put)
 	s.registerBalancers(svc)
 	s.registerGroups(svc)
 	s.registerTargets(svc)
@@ -200,8 +205,7 @@ func (s *Service) Addresses() []Address {
 	_ = s.db.View(func(tx *state.Tx) error {
 		for arn, l := range s.listeners.All(tx) {
 			lb, ok := s.balancers.Get(tx, wire.Value(l.API.LoadBalancerArn))
-			addr, up := s.plane.Addr(arn)
-			if ok && up {
+			if addr := s.plane.Addr(arn); ok && addr != "" {
 				out = append(out, Address{wire.Value(lb.API.LoadBalancerName), arn, strings.ToLower(wire.Value(l.API.Protocol)) + "://" + addr + "/"})
 			}
 		}
@@ -210,8 +214,14 @@ func (s *Service) Addresses() []Address {
 	return out
 }
 
-// Close stops the data plane.
-func (s *Service) Close(ctx context.Context) error { return s.plane.Close(ctx) }
+// Metrics are what the data plane has counted.
+func (s *Service) Metrics() balancer.Snapshot { return s.plane.Snapshot() }
+
+// Close stops the checks and the data plane; requests under way may end until ctx does.
+func (s *Service) Close(ctx context.Context) error {
+	s.checker.Close()
+	return s.plane.Close(ctx)
+}
 
 func (s *Service) now() time.Time { return s.clock.Now() }
 

@@ -11,27 +11,25 @@ import (
 	"fmt"
 	"math/big"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/slipway-ecs/slipway/internal/local/dataplane"
+	"github.com/slipway-ecs/slipway/internal/local/balancer"
 	"github.com/slipway-ecs/slipway/internal/local/state"
-	"github.com/slipway-ecs/slipway/internal/local/wire"
-	"github.com/slipway-ecs/slipway/internal/local/wire/elbv2api"
+	"github.com/slipway-ecs/slipway/internal/local/targethealth"
 )
 
 // healthQueue keeps what the data plane reports until the loop writes it.
 type healthQueue struct {
 	mu   sync.Mutex
-	news map[string]dataplane.Health
+	news map[string]targethealth.Health
 	wake chan struct{}
 }
 
-func (q *healthQueue) put(key string, h dataplane.Health) {
+func (q *healthQueue) put(key string, h targethealth.Health) {
 	q.mu.Lock()
 	if q.news == nil {
-		q.news = map[string]dataplane.Health{}
+		q.news = map[string]targethealth.Health{}
 	}
 	q.news[key] = h
 	q.mu.Unlock()
@@ -41,7 +39,7 @@ func (q *healthQueue) put(key string, h dataplane.Health) {
 	}
 }
 
-func (q *healthQueue) take() map[string]dataplane.Health {
+func (q *healthQueue) take() map[string]targethealth.Health {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	out := q.news
@@ -49,8 +47,12 @@ func (q *healthQueue) take() map[string]dataplane.Health {
 	return out
 }
 
-// Run gives the data plane what the store says, until ctx ends: at the start, at each change, and
-// when a target's deregistration delay has passed.
+// Run gives the data plane what the store says, until ctx ends: at the start, at each change of it
+// or of a target's health, and when a target's deregistration delay has passed.
+//
+// The order is what keeps requests whole. A target gets requests before the store says that it is
+// healthy, so that whoever waits for that may stop another one; and its record goes only after the
+// data plane has stopped sending it new ones and those under way are done.
 func (s *Service) Run(ctx context.Context) error {
 	w := s.db.Watch(tableBalancers, tableGroups, tableListeners, tableRules, state.TableTargets, state.TableTasks)
 	defer w.Stop()
@@ -60,15 +62,18 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	var said string
 	for {
-		conf := s.config(certificate)
-		if err := s.plane.Apply(conf); err != nil && ctx.Err() == nil && err.Error() != said {
+		plan := s.plan(certificate)
+		s.checker.Apply(plan.checks)
+		news := s.health.take()
+		plan.judge(news)
+		if err := s.plane.Apply(plan.config); err != nil && ctx.Err() == nil && err.Error() != said {
 			said = err.Error()
 			s.log.Error("applying the load balancers", "error", err)
 		}
-		if err := s.writeHealth(); err != nil {
+		if err := s.writeHealth(news); err != nil {
 			return fmt.Errorf("writing targets' health: %w", err)
 		}
-		next, err := s.finishDraining(conf)
+		next, err := s.finishDraining(plan.draining)
 		if err != nil {
 			return fmt.Errorf("finishing deregistrations: %w", err)
 		}
@@ -82,31 +87,26 @@ func (s *Service) Run(ctx context.Context) error {
 			case <-ctx.Done():
 				return nil
 			case <-w.C:
-				again = !relevant(w.Drain())
+				again = !s.relevant(w.Drain(), plan)
 			case <-timer:
 			case <-s.health.wake:
-				if err := s.writeHealth(); err != nil {
-					return fmt.Errorf("writing targets' health: %w", err)
-				}
-				again = true
 			}
 		}
 	}
 }
 
-// relevant says whether any change is of a table that makes up the configuration. A task's change
-// matters only through its target, which is looked up again with each of those.
-func relevant(changes []state.Change) bool {
+// relevant says whether any change makes another plan. A task's change does only if a target waits
+// for the address of a task.
+func (s *Service) relevant(changes []state.Change, p *plan) bool {
 	for _, c := range changes {
-		if c.Table != state.TableTasks {
+		if c.Table != state.TableTasks || p.homeless {
 			return true
 		}
 	}
 	return false
 }
 
-func (s *Service) writeHealth() error {
-	news := s.health.take()
+func (s *Service) writeHealth(news map[string]targethealth.Health) error {
 	if len(news) == 0 {
 		return nil
 	}
@@ -116,7 +116,7 @@ func (s *Service) writeHealth() error {
 				continue
 			}
 			rec := state.TargetHealth{State: h.State, Reason: h.Reason, Description: h.Description, Since: s.now()}
-			if old, ok := s.ecs.TargetHealth.Get(tx, key); ok && old.State == rec.State && old.Reason == rec.Reason && old.Description == rec.Description {
+			if old, ok := s.ecs.TargetHealth.Get(tx, key); ok && healthOf(old) == h {
 				continue
 			}
 			s.ecs.TargetHealth.Put(tx, key, &rec)
@@ -125,29 +125,38 @@ func (s *Service) writeHealth() error {
 	})
 }
 
+func healthOf(h *state.TargetHealth) targethealth.Health {
+	return targethealth.Health{State: h.State, Reason: h.Reason, Description: h.Description}
+}
+
+// leaving is a target that is being deregistered.
+type leaving struct {
+	key   string // of its record
+	plane balancer.TargetKey
+	since time.Time
+	delay time.Duration
+}
+
+// settle is the time in which a request that was just being routed shows up.
+const settle = 500 * time.Millisecond
+
 // finishDraining forgets the targets whose delay has passed, or who have nothing under way; it
 // returns when to look again, 0 for not at all.
-func (s *Service) finishDraining(conf dataplane.Config) (time.Duration, error) {
+func (s *Service) finishDraining(draining []leaving) (time.Duration, error) {
 	var next time.Duration
 	var done []string
 	now := s.now()
-	for _, g := range conf.Groups {
-		for _, t := range g.Targets {
-			if t.Draining.IsZero() {
-				continue
-			}
-			left := g.Delay - now.Sub(t.Draining)
-			// A target without requests under way is done at once
-			// (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay),
-			// given a moment in which a request that was just being routed shows up.
-			if left <= 0 || now.Sub(t.Draining) >= settle && s.plane.Outstanding(g.ARN, t.Key) == 0 {
-				done = append(done, t.Key)
-				continue
-			}
-			look := min(left, settle)
-			if next == 0 || look < next {
-				next = look
-			}
+	for _, t := range draining {
+		left := t.delay - now.Sub(t.since)
+		// A target without requests under way is done at once
+		// (https://docs.aws.amazon.com/elasticloadbalancing/latest/application/edit-target-group-attributes.html#deregistration-delay).
+		if left <= 0 || now.Sub(t.since) >= settle && s.plane.Outstanding(t.plane) == 0 {
+			done = append(done, t.key)
+			continue
+		}
+		look := min(left, settle)
+		if next == 0 || look < next {
+			next = look
 		}
 	}
 	if len(done) == 0 {
@@ -162,62 +171,6 @@ func (s *Service) finishDraining(conf dataplane.Config) (time.Duration, error) {
 		}
 		return nil
 	})
-}
-
-const settle = 500 * time.Millisecond
-
-// config translates the store into the data plane's configuration.
-func (s *Service) config(cert tls.Certificate) dataplane.Config {
-	var c dataplane.Config
-	_ = s.db.View(func(tx *state.Tx) error {
-		for arn, lb := range s.balancers.All(tx) {
-			b := dataplane.LoadBalancer{ARN: arn, Name: wire.Value(lb.API.LoadBalancerName), Address: lb.Address, IdleTimeout: time.Duration(atoi(lb.Attributes["idle_timeout.timeout_seconds"])) * time.Second}
-			for _, l := range s.listenersOf(tx, arn) {
-				rec, _ := s.listeners.Get(tx, l)
-				out := dataplane.Listener{ARN: l, Port: int(*rec.API.Port), Protocol: *rec.API.Protocol, Default: actions(rec.API.DefaultActions)}
-				if out.Protocol == "HTTPS" {
-					out.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-				}
-				for _, r := range s.rulesOf(tx, l) {
-					conds, regexes, err := conditions(r.API.Conditions)
-					if err != nil {
-						continue // it was checked when it was made
-					}
-					rw, _ := rewrites(r.API.Transforms)
-					out.Rules = append(out.Rules, dataplane.Rule{ARN: r.ARN, Priority: r.Priority, Conditions: conds, Regexes: regexes, Rewrites: rw, Actions: actions(r.API.Actions)})
-				}
-				b.Listeners = append(b.Listeners, out)
-			}
-			c.Balancers = append(c.Balancers, b)
-		}
-		for arn, g := range s.groups.All(tx) {
-			c.Groups = append(c.Groups, s.groupConfig(tx, arn, g))
-		}
-		return nil
-	})
-	return c
-}
-
-func (s *Service) groupConfig(tx *state.Tx, arn string, g *TargetGroup) dataplane.TargetGroup {
-	seconds := func(name string) time.Duration { return time.Duration(atoi(g.Attributes[name])) * time.Second }
-	a := g.API
-	out := dataplane.TargetGroup{ARN: arn, Protocol: *a.Protocol, Version: wire.Value(a.ProtocolVersion), Algorithm: g.Attributes["load_balancing.algorithm.type"], SlowStart: seconds("slow_start.duration_seconds"),
-		Delay: seconds("deregistration_delay.timeout_seconds"), InUse: len(s.balancersOf(tx, arn)) > 0}
-	if g.Attributes["stickiness.enabled"] == "true" {
-		out.Sticky = seconds("stickiness.lb_cookie.duration_seconds")
-	}
-	out.Check = dataplane.Check{Enabled: *a.HealthCheckEnabled, Protocol: *a.HealthCheckProtocol, Path: wire.Value(a.HealthCheckPath), Interval: time.Duration(*a.HealthCheckIntervalSeconds) * time.Second,
-		Timeout: time.Duration(*a.HealthCheckTimeoutSeconds) * time.Second, Healthy: int(*a.HealthyThresholdCount), Unhealthy: int(*a.UnhealthyThresholdCount), GRPC: out.Version == "GRPC", Match: func(int) bool { return true }}
-	if m := a.Matcher; m != nil && m.HttpCode != nil {
-		out.Check.Match, _ = parseCodes(*m.HttpCode, 200, 499) // checked when it was set
-	}
-	if p := wire.Value(a.HealthCheckPort); p != "traffic-port" {
-		out.Check.Port = atoi(p)
-	}
-	for key, t := range s.ecs.Targets.Prefix(tx, arn+"/") {
-		out.Targets = append(out.Targets, dataplane.Target{Key: key, ID: t.ID, Port: t.Port, Addr: s.address(tx, t), Draining: t.DrainingSince})
-	}
-	return out
 }
 
 // address is the real address behind a target: given by whoever registered it, that of the task
@@ -253,34 +206,6 @@ func (s *Service) address(tx *state.Tx, t *state.Target) string {
 		}
 	}
 	return ""
-}
-
-func actions(in []elbv2api.Action) []dataplane.Action {
-	var out []dataplane.Action
-	for _, a := range in {
-		var act dataplane.Action
-		switch wire.Value(a.Type) {
-		case "forward":
-			for _, t := range a.ForwardConfig.TargetGroups {
-				act.Forward = append(act.Forward, dataplane.Weighted{Group: wire.Value(t.TargetGroupArn), Weight: int(wire.Value(t.Weight))})
-			}
-			if st := a.ForwardConfig.TargetGroupStickinessConfig; st != nil && wire.Value(st.Enabled) {
-				act.Sticky = time.Duration(wire.Value(st.DurationSeconds)) * time.Second
-			}
-		case "redirect":
-			r := a.RedirectConfig
-			act.Redirect = &dataplane.Redirect{Protocol: wire.Value(r.Protocol), Host: wire.Value(r.Host), Port: wire.Value(r.Port), Path: wire.Value(r.Path), Query: wire.Value(r.Query), Status: atoi(strings.TrimPrefix(wire.Value(r.StatusCode), "HTTP_"))}
-		case "fixed-response":
-			f := a.FixedResponseConfig
-			kind := wire.Value(f.ContentType)
-			if kind == "" {
-				kind = "text/plain"
-			}
-			act.Fixed = &dataplane.Fixed{Status: atoi(wire.Value(f.StatusCode)), ContentType: kind + "; charset=utf-8", Body: wire.Value(f.MessageBody)}
-		}
-		out = append(out, act)
-	}
-	return out
 }
 
 // selfSigned is the certificate of every HTTPS listener: the local AWS has no certificate authority

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ecs/slipway/internal/listener"
-	"github.com/slipway-ecs/slipway/internal/local/dataplane"
+	"github.com/slipway-ecs/slipway/internal/local/balancer"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/elbv2api"
@@ -23,82 +23,91 @@ func (s *Service) registerRules(svc *wire.Service) {
 }
 
 // conditions translates a rule's conditions; it is where they are validated.
-func conditions(in []elbv2api.RuleCondition) (listener.Conditions, []dataplane.Regex, error) {
-	var c listener.Conditions
-	var regexes []dataplane.Regex
-	regex := func(field, header string, patterns []string) error {
-		if len(patterns) == 0 {
-			return nil
-		}
-		r := dataplane.Regex{Field: field, Header: header}
-		for _, p := range patterns {
-			re, err := regexp.Compile(p)
-			if err != nil {
-				return wire.Errorf("ValidationError", "The regular expression '%s' is not valid", p)
-			}
-			r.Patterns = append(r.Patterns, re)
-		}
-		regexes = append(regexes, r)
-		return nil
-	}
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/rule-condition-types.html
+func conditions(in []elbv2api.RuleCondition) ([]balancer.Condition, error) {
+	var out []balancer.Condition
+	var all listener.Conditions // of all values together, for the limits
+	seen := map[string]bool{}
+	regexes := 0
 	for _, rc := range in {
-		values, patterns := rc.Values, rc.RegexValues
-		var err error
-		switch field := wire.Value(rc.Field); field {
+		c := balancer.Condition{Field: wire.Value(rc.Field), Values: rc.Values, Regex: rc.RegexValues}
+		switch c.Field {
 		case "host-header":
 			if f := rc.HostHeaderConfig; f != nil {
-				values, patterns = f.Values, f.RegexValues
+				c.Values, c.Regex = f.Values, f.RegexValues
 			}
-			c.Hosts = append(c.Hosts, values...)
-			err = regex("host", "", patterns)
+			all.Hosts = append(all.Hosts, c.Values...)
 		case "path-pattern":
 			if f := rc.PathPatternConfig; f != nil {
-				values, patterns = f.Values, f.RegexValues
+				c.Values, c.Regex = f.Values, f.RegexValues
 			}
-			c.Paths = append(c.Paths, values...)
-			err = regex("path", "", patterns)
+			all.Paths = append(all.Paths, c.Values...)
 		case "http-header":
 			f := rc.HttpHeaderConfig
 			if f == nil || wire.Value(f.HttpHeaderName) == "" {
-				return c, nil, wire.Errorf("ValidationError", "A condition on a header needs its name")
+				return nil, invalid("A condition on a header needs its name")
 			}
-			if len(f.Values) > 0 {
-				if c.Headers == nil {
-					c.Headers = map[string][]string{}
+			c.Header, c.Values, c.Regex = *f.HttpHeaderName, f.Values, f.RegexValues
+			if len(c.Values) > 0 {
+				if all.Headers == nil {
+					all.Headers = map[string][]string{}
 				}
-				c.Headers[*f.HttpHeaderName] = append(c.Headers[*f.HttpHeaderName], f.Values...)
+				all.Headers[c.Header] = append(all.Headers[c.Header], c.Values...)
 			}
-			err = regex("header", *f.HttpHeaderName, f.RegexValues)
 		case "http-request-method":
 			if f := rc.HttpRequestMethodConfig; f != nil {
-				values = f.Values
+				c.Values = f.Values
 			}
-			c.Methods = append(c.Methods, values...)
+			all.Methods = append(all.Methods, c.Values...)
 		case "query-string":
 			if f := rc.QueryStringConfig; f != nil {
 				for _, q := range f.Values {
-					c.Query = append(c.Query, listener.QueryValue{Key: wire.Value(q.Key), Value: wire.Value(q.Value)})
+					c.Query = append(c.Query, balancer.KeyValue{Key: wire.Value(q.Key), Value: wire.Value(q.Value)})
+					all.Query = append(all.Query, listener.QueryValue{Key: wire.Value(q.Key), Value: wire.Value(q.Value)})
 				}
 			}
 		case "source-ip":
 			if f := rc.SourceIpConfig; f != nil {
-				values = f.Values
+				c.Values = f.Values
 			}
-			c.SourceIPs = append(c.SourceIPs, values...)
+			all.SourceIPs = append(all.SourceIPs, c.Values...)
 		default:
-			return c, nil, wire.Errorf("ValidationError", "Condition field '%s' must be one of '[host-header, http-header, http-request-method, path-pattern, query-string, source-ip]'", field)
+			return nil, invalid("Condition field '%s' must be one of '[host-header, http-header, http-request-method, path-pattern, query-string, source-ip]'", c.Field)
 		}
-		if err != nil {
-			return c, nil, err
+		if single := c.Field != "http-header" && c.Field != "query-string"; single && seen[c.Field] {
+			return nil, invalid("A rule can have at most one condition with the field '%s'", c.Field)
+		}
+		seen[c.Field] = true
+		if len(c.Values)+len(c.Regex)+len(c.Query) == 0 {
+			return nil, invalid("A condition value must be specified")
+		}
+		if len(c.Values) > 0 && len(c.Regex) > 0 {
+			return nil, invalid("A condition takes either values or regular expressions")
+		}
+		regexes += len(c.Regex)
+		for _, p := range c.Regex {
+			if _, err := regexp.Compile(p); err != nil || len(p) > listener.MaxValueLength {
+				return nil, invalid("The regular expression '%s' is not valid", p)
+			}
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, invalid("A condition must be specified")
+	}
+	if !all.Empty() {
+		if errs := all.Validate(); len(errs) > 0 {
+			return nil, invalid("%v", errs[0])
 		}
 	}
-	if c.Empty() && len(regexes) > 0 {
-		return c, regexes, nil
+	if regexes > listener.MaxValues {
+		return nil, invalid("A rule can have at most %d condition values", listener.MaxValues)
 	}
-	if errs := c.Validate(); len(errs) > 0 {
-		return c, nil, wire.Errorf("ValidationError", "%v", errs[0])
-	}
-	return c, regexes, nil
+	return out, nil
+}
+
+func invalid(format string, args ...any) error {
+	return wire.Errorf("ValidationError", format, args...)
 }
 
 // echoConditions writes conditions as AWS shows them: the plain values beside the configuration.
@@ -122,8 +131,8 @@ func echoConditions(in []elbv2api.RuleCondition) []elbv2api.RuleCondition {
 	return out
 }
 
-func rewrites(in []elbv2api.RuleTransform) ([]dataplane.Rewrite, error) {
-	var out []dataplane.Rewrite
+func rewrites(in []elbv2api.RuleTransform) ([]balancer.Transform, error) {
+	var out []balancer.Transform
 	seen := map[string]bool{}
 	for _, t := range in {
 		kind := wire.Value(t.Type)
@@ -141,11 +150,11 @@ func rewrites(in []elbv2api.RuleTransform) ([]dataplane.Rewrite, error) {
 			return nil, wire.Errorf("ValidationError", "The transform type '%s' is not valid", kind)
 		}
 		for _, rw := range list {
-			re, err := regexp.Compile(wire.Value(rw.Regex))
+			_, err := regexp.Compile(wire.Value(rw.Regex))
 			if err != nil || len(wire.Value(rw.Regex)) > 1024 || len(wire.Value(rw.Replace)) > 1024 {
 				return nil, wire.Errorf("ValidationError", "The regular expression '%s' is not valid", wire.Value(rw.Regex))
 			}
-			out = append(out, dataplane.Rewrite{Host: kind == "host-header-rewrite", Pattern: re, Replace: wire.Value(rw.Replace)})
+			out = append(out, balancer.Transform{Type: kind, Regex: wire.Value(rw.Regex), Replace: wire.Value(rw.Replace)})
 		}
 	}
 	return out, nil
@@ -167,7 +176,7 @@ func (s *Service) createRule(_ context.Context, in *elbv2api.CreateRuleInput) (*
 	if priority < 1 || priority > 50000 {
 		return nil, wire.Errorf("ValidationError", "Priority '%d' must be between '1' and '50000' inclusive", priority)
 	}
-	if _, _, err := conditions(in.Conditions); err != nil {
+	if _, err := conditions(in.Conditions); err != nil {
 		return nil, err
 	}
 	if _, err := rewrites(in.Transforms); err != nil {
@@ -219,7 +228,7 @@ func (s *Service) modifyRule(_ context.Context, in *elbv2api.ModifyRuleInput) (*
 		}
 		r := *old
 		if len(in.Conditions) > 0 {
-			if _, _, err := conditions(in.Conditions); err != nil {
+			if _, err := conditions(in.Conditions); err != nil {
 				return err
 			}
 			r.API.Conditions = echoConditions(in.Conditions)

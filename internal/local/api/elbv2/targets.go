@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/targethealth"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/elbv2api"
 )
@@ -97,6 +98,9 @@ func (s *Service) targetHealth(_ context.Context, in *elbv2api.DescribeTargetHea
 			h := state.TargetHealth{State: "initial", Reason: "Elb.RegistrationInProgress", Description: "Target registration is in progress"}
 			if have, ok := s.ecs.TargetHealth.Get(tx, key); ok {
 				h = *have
+			}
+			if d := targethealth.Draining; !t.DrainingSince.IsZero() {
+				h = state.TargetHealth{State: d.State, Reason: d.Reason, Description: d.Description}
 			}
 			checkPort := wire.Value(g.API.HealthCheckPort)
 			if checkPort == "traffic-port" {
