@@ -160,8 +160,8 @@ func keep(o deploy.Observed, before service.Spec) service.Spec {
 	if before.Kind == service.KindDaemon || before.Scaling != nil && seen.Scaling != nil {
 		seen.Count = before.Count // the instances, or Application Auto Scaling, decide
 	}
-	if seen.Team == "" {
-		seen.Team = before.Team
+	if _, asked := before.Tags["team"]; asked || seen.Team == "" {
+		seen.Team = before.Team // the tag is what tags say
 	}
 	seen.Containers = keepContainers(seen.Containers, before.Containers)
 	if seen.Scaling != nil && before.Scaling != nil {

@@ -1,0 +1,222 @@
+package provider
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/crane"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	nothing "github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
+	acctest "github.com/hashicorp/terraform-plugin-testing/helper/resource"
+	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
+
+	"github.com/slipway-ecs/slipway/internal/awscloud"
+	"github.com/slipway-ecs/slipway/internal/clusterinfra"
+	"github.com/slipway-ecs/slipway/internal/deploy"
+	"github.com/slipway-ecs/slipway/internal/local"
+	"github.com/slipway-ecs/slipway/internal/local/runtime/sandbox"
+)
+
+// The sandbox runtime starts this binary again as the first process of its containers.
+func TestMain(m *testing.M) {
+	sandbox.MaybeInit()
+	os.Exit(m.Run())
+}
+
+// startLocal serves a whole local AWS and points the SDK's environment at it.
+func startLocal(t *testing.T) (host string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	host = l.Addr().String()
+	// Only the clients' configuration comes from outside.
+	for k, v := range map[string]string{"AWS_ENDPOINT_URL": "http://" + host, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local",
+		"AWS_SECRET_ACCESS_KEY": "local", "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere"} {
+		t.Setenv(k, v)
+	}
+	aws, err := local.New(t.Context(), local.Config{Address: host})
+	if err != nil {
+		_ = l.Close()
+		t.Skipf("no local AWS on this machine: %v", err)
+	}
+	server := &http.Server{Handler: aws, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = server.Serve(l) }()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- aws.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("the local AWS ended: %v", err)
+		}
+		_ = server.Close()
+	})
+	return host
+}
+
+// pushImage builds the example service and pushes an image of it; the reference has its digest.
+func pushImage(t *testing.T, host, version string, change func(*v1.Config)) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "iplookup")
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version="+version, "-o", binary, ".")
+	build.Dir = "../../examples/iplookup"
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the example: %v\n%s", err, out)
+	}
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "iplookup", Mode: 0o755, Size: int64(len(data)), Typeflag: tar.TypeReg}), write(w, data), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	made, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := mutate.AppendLayers(nothing.Image, made)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture = "linux", runtime.GOARCH
+	file.Config = v1.Config{Entrypoint: []string{"/iplookup"}}
+	if change != nil {
+		change(&file.Config)
+	}
+	if image, err = mutate.ConfigFile(image, file); err != nil {
+		t.Fatal(err)
+	}
+	if err := crane.Push(image, host+"/iplookup:"+version, crane.Insecure); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host + "/iplookup@" + digest.String()
+}
+
+func write(w io.Writer, data []byte) error {
+	_, err := w.Write(data)
+	return err
+}
+
+// The main job, by Terraform alone, with real processes and real requests.
+func TestServiceOnTheLocalAWS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts containers")
+	}
+	needTerraform(t)
+	host := startLocal(t)
+	base := `
+resource "slipway_cluster" "demo" {
+  name      = "demo"
+  instances = { type = "m5.large", min = 2, max = 4 }
+  balancer  = { listeners = { qa = { port = 8081 }, prod = { port = 8080 } } }
+}
+`
+	app := func(image, more string) string {
+		return base + fmt.Sprintf(`
+resource "slipway_service" "app" {
+  name          = "iplookup"
+  environment   = "qa"
+  cluster       = slipway_cluster.demo.name
+  image         = %q
+  desired_count = 2
+  containers    = [{ name = "iplookup", cpu = 64, memory = 64, stop_timeout = 5, ports = [{ container = 8080 }] }]
+  route = {
+    listener             = "qa", paths = ["/*"], container = "iplookup", port = 8080, deregistration_delay = 1
+    health               = { path = "/healthz", interval = 5, timeout = 2 }
+  }
+  deployment = { timeout = 120 }
+  %s
+}
+output "url" { value = slipway_service.app.url }
+`, image, more)
+	}
+	serves := func(version string) acctest.TestCheckFunc {
+		return func(s *terraform.State) error {
+			url := s.RootModule().Outputs["url"].Value.(string)
+			resp, err := http.Get(url + "/")
+			if err != nil {
+				return err
+			}
+			defer resp.Body.Close()
+			var got struct{ IP, Version string }
+			if err := json.NewDecoder(resp.Body).Decode(&got); err != nil {
+				return fmt.Errorf("%s: %w", resp.Status, err)
+			}
+			if got.Version != version || got.IP == "" {
+				return fmt.Errorf("%s answers %+v, not version %s", url, got, version)
+			}
+			return nil
+		}
+	}
+	b, err := open(t.Context(), awscloud.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Repositories.Apply(t.Context(), clusterinfra.Repository{Name: "iplookup"}); err != nil {
+		t.Fatal(err)
+	}
+	first, second := pushImage(t, host, "v1", nil), pushImage(t, host, "v2", nil)
+	broken := pushImage(t, host, "v3", func(c *v1.Config) { c.Env = []string{"PORT=nonsense"} })
+	acctest.UnitTest(t, acctest.TestCase{
+		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){"slipway": providerserver.NewProtocol6WithError(New(open)())},
+		Steps: []acctest.TestStep{
+			{Config: base},
+			{Config: app(first, ""), Check: serves("v1")},
+			{ResourceName: "slipway_service.app", ImportState: true, ImportStateId: "demo/iplookup/qa", ImportStateVerify: true,
+				ImportStateVerifyIgnore: []string{"deployment.timeout", "route.listener"}},
+			{
+				Config: app(second, ""), Check: serves("v2"),
+				ConfigPlanChecks: acctest.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+					plancheck.ExpectResourceAction("slipway_service.app", plancheck.ResourceActionUpdate),
+					plancheck.ExpectResourceAction("slipway_cluster.demo", plancheck.ResourceActionNoop),
+				}},
+			},
+			{Config: app(broken, ""), ExpectError: regexp.MustCompile(`(?s)runs.again.*exit.*1`)},
+			{Config: app(second, `tags = { team = "platform" }`), Check: serves("v2")},
+		},
+		CheckDestroy: func(*terraform.State) error {
+			_, err := b.Services.Read(context.Background(), deploy.Ref{Cluster: "demo", Service: "iplookup-qa"})
+			if !errors.Is(err, deploy.ErrNotFound) {
+				return fmt.Errorf("the service is still there: %v", err)
+			}
+			_, err = b.Clusters.Read(context.Background(), "demo")
+			if !errors.Is(err, clusterinfra.ErrNotFound) {
+				return fmt.Errorf("the cluster is still there: %v", err)
+			}
+			return nil
+		},
+	})
+}
