@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local"
+	"github.com/slipway-ecs/slipway/internal/local/runtime/sandbox"
 )
 
 // open reaches the endpoint of SLIPWAY_TEST_ENDPOINT, or a local AWS of the test's own:
@@ -21,8 +22,13 @@ func open(t *testing.T) *Cloud {
 	}
 	url := os.Getenv("SLIPWAY_TEST_ENDPOINT")
 	if url == "" {
-		url = startLocal(t)
+		url = startLocalWith(t, "virtual", 30)
 	}
+	return openAt(t, url)
+}
+
+func openAt(t *testing.T, url string) *Cloud {
+	t.Helper()
 	c, err := Open(context.Background(), Options{Region: "us-east-1", Endpoint: url})
 	if err != nil {
 		t.Fatal(err)
@@ -30,15 +36,15 @@ func open(t *testing.T) *Cloud {
 	return c
 }
 
-// startLocal runs a local AWS without processes until the test ends.
-func startLocal(t *testing.T) string {
+// startLocalWith runs a local AWS until the test ends.
+func startLocalWith(t *testing.T, runtime string, speed float64) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	aws, err := local.New(ctx, local.Config{Address: l.Addr().String(), Runtime: "virtual", Speed: 30})
+	aws, err := local.New(ctx, local.Config{Address: l.Addr().String(), Runtime: runtime, Speed: speed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,4 +59,9 @@ func startLocal(t *testing.T) string {
 		_ = server.Close()
 	})
 	return "http://" + l.Addr().String()
+}
+
+func TestMain(m *testing.M) {
+	sandbox.MaybeInit() // does not return in a container's first process
+	os.Exit(m.Run())
 }

@@ -1,0 +1,159 @@
+package awscloud
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"github.com/slipway-ecs/slipway/internal/clusterinfra"
+	"github.com/slipway-ecs/slipway/internal/deploy"
+	"github.com/slipway-ecs/slipway/internal/service"
+)
+
+// pushApp builds testdata/app and pushes it; it returns repository@digest.
+func pushApp(t *testing.T, host string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "app")
+	build := exec.Command("go", "build", "-o", bin, "./testdata/app")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the app: %v\n%s", err, out)
+	}
+	data, err := os.ReadFile(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var layer bytes.Buffer
+	tw := tar.NewWriter(&layer)
+	if err := errors.Join(tw.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(data))}), second(tw.Write(data)), tw.Close()); err != nil {
+		t.Fatal(err)
+	}
+	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	img, err := mutate.AppendLayers(empty.Image, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cf, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cf = cf.DeepCopy()
+	cf.Architecture, cf.OS, cf.Config.Entrypoint = runtime.GOARCH, "linux", []string{"/app"}
+	if img, err = mutate.ConfigFile(img, cf); err != nil {
+		t.Fatal(err)
+	}
+	ref, err := name.ParseReference(host+"/app:latest", name.Insecure)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return host + "/app@" + digest.String()
+}
+
+func second(_ int, err error) error { return err }
+
+func webApp() service.Spec {
+	return service.Spec{Name: "app", Environment: "qa", Kind: service.KindService, Cluster: "web", NetworkMode: "bridge", LaunchType: "EC2", Count: 1,
+		Containers: []service.Container{{Name: "app", Essential: true, CPU: 64, Memory: 64, Env: map[string]string{"VERSION": "1"}, Secrets: map[string]string{},
+			Ports: []service.Port{{Container: 8080, Protocol: "tcp"}}, StopTimeout: 5 * time.Second}},
+		Route: &service.Route{Listener: "web", Paths: []string{"/*"}, Port: 8080, Protocol: "HTTP", DeregistrationDelay: 2 * time.Second,
+			Health: service.HealthCheck{Path: "/healthz", Matcher: "200", Interval: 5 * time.Second, Timeout: 2 * time.Second, Healthy: 2, Unhealthy: 2}},
+		Logs:       service.Logs{Driver: "awslogs", Retention: 7},
+		Deployment: service.Deployment{Strategy: "ROLLING", MinimumHealthy: 100, Maximum: 200, CircuitBreaker: true, Rollback: true, Timeout: 5 * time.Minute}}
+}
+
+// Deployments of a real process behind a real balancer, good ones and each kind of bad one.
+func TestDeploymentsTellTheTruth(t *testing.T) {
+	if testing.Short() || os.Geteuid() != 0 {
+		t.Skip("needs the sandbox runtime and time")
+	}
+	url := startLocalWith(t, "sandbox", 1)
+	c, ctx := openAt(t, url), t.Context()
+	host := strings.TrimPrefix(url, "http://")
+	if _, err := c.Repositories().Apply(ctx, clusterinfra.Repository{Name: "app"}); err != nil {
+		t.Fatal(err)
+	}
+	image := pushApp(t, host)
+	if _, err := c.Clusters().Apply(ctx, clusterinfra.Spec{Name: "web", Instances: &clusterinfra.Instances{Type: "m7i.large", Min: 1, Max: 3},
+		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"web": {Port: 18080}}}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	in, err := c.Infra(ctx, "web", "web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := func(e deploy.Event) { t.Logf("%s %s %s", e.Kind, e.Action, e.Message) }
+	target := func() deploy.Target { return deploy.Target{Spec: webApp(), Image: image, Infra: in} }
+	out, err := c.Deploy().Apply(ctx, target(), report)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.Get(out.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	if string(body) != "version 1\n" {
+		t.Errorf("%s answers %q", out.URL, body)
+	}
+	for _, bad := range []struct {
+		name   string
+		change func(*deploy.Target)
+		cause  deploy.Cause
+		says   string
+	}{
+		{"crash", func(t *deploy.Target) { t.Spec.Containers[0].Env["MODE"] = "crash" }, deploy.CauseCrash, "exited with code 2 within 1 s of starting: panic: no database"},
+		{"memory", func(t *deploy.Target) { t.Spec.Containers[0].Env["MODE"] = "memory" }, deploy.CauseMemory, "killed for memory: the limit is 64 MiB"},
+		{"health", func(t *deploy.Target) { t.Spec.Containers[0].Env["MODE"] = "500" }, deploy.CauseHealthPath, "answers 500, wanted 200"},
+		{"secret", func(t *deploy.Target) { t.Spec.Containers[0].Secrets["KEY"] = "/app/none" }, deploy.CauseSecret, "/app/none"},
+		{"image", func(t *deploy.Target) { t.Image = host + "/app@sha256:" + strings.Repeat("0", 64) }, deploy.CauseImageMissing, "is not in its registry"},
+	} {
+		t.Run(bad.name, func(t *testing.T) {
+			tg := target()
+			bad.change(&tg)
+			_, err := c.Deploy().Apply(ctx, tg, func(e deploy.Event) { t.Logf("%s %s %s", e.Kind, e.Action, e.Message) })
+			var f *deploy.Failure
+			if !errors.As(err, &f) {
+				t.Fatalf("error %v", err)
+			}
+			t.Log(err)
+			if !f.RolledBack || f.Diagnosis.Cause != bad.cause || !strings.Contains(f.Diagnosis.Sentence, bad.says) {
+				t.Errorf("cause %s, rolled back %v: %s", f.Diagnosis.Cause, f.RolledBack, f.Diagnosis.Sentence)
+			}
+			if resp, err := http.Get(out.URL); err != nil || resp.StatusCode != http.StatusOK {
+				t.Errorf("after the rollback %s answers %v, %v", out.URL, resp, err)
+			}
+		})
+	}
+	if err := c.Deploy().Delete(ctx, target().Ref(), deploy.DeleteOptions{}, report); err != nil {
+		t.Error(err)
+	}
+	if err := c.Clusters().Delete(ctx, "web", nil); err != nil {
+		t.Error(err)
+	}
+}
