@@ -98,15 +98,19 @@ func (r *run) logGroup(ctx context.Context) error {
 
 func (r *run) roles(ctx context.Context) error {
 	for _, x := range []struct {
-		resource string
-		want     *Role
-	}{{resExecutionRole, r.d.executionRole}, {resTaskRole, r.d.taskRole}} {
+		resource   string
+		want, have *Role
+	}{{resExecutionRole, r.d.executionRole, r.o.executionRole}, {resTaskRole, r.d.taskRole, r.o.taskRole}} {
 		if x.want == nil {
 			continue
 		}
 		a := r.action(x.resource, x.want.Name)
 		if a != Keep {
-			if _, err := r.ports.Roles.PutRole(ctx, *x.want); err != nil {
+			put := *x.want
+			if x.have != nil && r.plan.Rollout {
+				put.Policy = unionPolicy(x.have.Policy, put.Policy) // until tidy
+			}
+			if _, err := r.ports.Roles.PutRole(ctx, put); err != nil {
 				return fmt.Errorf("keeping %s %s: %w", x.resource, x.want.Name, err)
 			}
 		}

@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -148,7 +149,7 @@ func were(n int) string {
 func (d *Diagnosis) task(ev Evidence, g Group, example *Task) {
 	d.Cause = g.Cause
 	name := ev.Container
-	detail := short(firstLine(g.Reason))
+	detail := short(bare(firstLine(g.Reason)))
 	switch g.Cause {
 	case CauseMemory:
 		d.Sentence = were(g.Count) + " killed for memory"
@@ -157,7 +158,7 @@ func (d *Diagnosis) task(ev Evidence, g Group, example *Task) {
 		}
 		d.Fix = fmt.Sprintf("Raise the memory of container %s, or find out what it holds.", name)
 	case CauseImageMissing:
-		d.Sentence = fmt.Sprintf("image %s is not in its registry: %s", ev.Image, detail)
+		d.Sentence = fmt.Sprintf("image %s is not in its registry", ev.Image)
 		d.Fix = "Push the image (slipway build), or check the repository's name, and that a lifecycle policy has not taken it."
 	case CauseArchitecture:
 		d.Sentence = fmt.Sprintf("image %s is built for another processor than the instances have: %s", ev.Image, detail)
@@ -207,6 +208,19 @@ func (d *Diagnosis) task(ev Evidence, g Group, example *Task) {
 		if len(d.Logs) == 0 {
 			d.Fix = fmt.Sprintf("Container %s wrote nothing to its log: run the image with the same environment to see it fail.", name)
 		}
+	}
+}
+
+var wrapping = regexp.MustCompile(`^(\w+Error|unable to pull secrets or registry auth|execution resource retrieval failed|service call has been retried \d+ time\(s\)|Error response from daemon|failed to create task for container): ?`)
+
+// bare takes off what AWS wraps a reason in.
+func bare(reason string) string {
+	for {
+		inner := wrapping.ReplaceAllString(reason, "")
+		if inner == reason || inner == "" {
+			return strings.TrimRight(strings.TrimSpace(reason), ":. ")
+		}
+		reason = inner
 	}
 }
 

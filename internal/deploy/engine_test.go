@@ -344,6 +344,33 @@ func TestDeleteInOrderAndAgain(t *testing.T) {
 	})
 }
 
+// A rollback starts tasks of the old version: the role must still allow what they need.
+func TestRoleAllowsBothVersionsUntilTheNewOneServes(t *testing.T) {
+	in(t, func(t *testing.T, w *world) {
+		with := func(image, secret string) Target {
+			tg := target(image)
+			tg.Spec.Containers = []service.Container{{Name: "app", Memory: 64, Ports: tg.Spec.Containers[0].Ports, Secrets: map[string]string{"KEY": secret}}}
+			return tg
+		}
+		policy := func() string { return w.roles[target(good).Ref().executionRoleName()].Policy }
+		mustApply(t, w, with(good, "/app/old"))
+		for range 2 {
+			_, err := w.engine().Apply(t.Context(), with(broken_, "/app/new"), nil)
+			failureOf(t, err)
+			if p := policy(); !strings.Contains(p, "/app/old") && !strings.Contains(p, "parameter/app/old") || !strings.Contains(p, "parameter/app/new") {
+				t.Errorf("policy after the rollback: %s", p)
+			}
+		}
+		mustApply(t, w, with(better, "/app/new"))
+		if p := policy(); strings.Contains(p, "app/old") {
+			t.Errorf("policy after success: %s", p)
+		}
+		if p, err := w.engine().Plan(t.Context(), with(better, "/app/new")); err != nil || !p.Empty() {
+			t.Errorf("plan %+v, %v", p, err)
+		}
+	})
+}
+
 func TestAlarmsComeAndGo(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		tg := target(good)

@@ -1,7 +1,10 @@
 package deploy
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 	"strings"
 
@@ -142,6 +145,43 @@ func (in Infra) arn(svc, resource string) string {
 		region = ""
 	}
 	return "arn:" + partition + ":" + svc + ":" + region + ":" + in.Account + ":" + resource
+}
+
+// unionPolicy allows what either document allows. While a deployment goes on, tasks of both versions
+// start: the new ones, and after a rollback the old ones again.
+func unionPolicy(before, after string) string {
+	var a, b struct{ Statement []map[string]any }
+	if before == "" || json.Unmarshal([]byte(before), &a) != nil || after != "" && json.Unmarshal([]byte(after), &b) != nil {
+		return after
+	}
+	content := func(s map[string]any) string {
+		s = maps.Clone(s)
+		delete(s, "Sid")
+		return canonicalValue(s)
+	}
+	all := b.Statement
+	for _, s := range a.Statement {
+		c := content(s)
+		if slices.ContainsFunc(all, func(x map[string]any) bool { return content(x) == c }) {
+			continue
+		}
+		sum := sha256.Sum256([]byte(c))
+		s["Sid"] = "Before" + hex.EncodeToString(sum[:4]) // unique within a policy
+		all = append(all, s)
+	}
+	data, err := json.Marshal(map[string]any{"Version": "2012-10-17", "Statement": all})
+	if err != nil {
+		return after
+	}
+	return string(data)
+}
+
+func canonicalValue(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return ""
+	}
+	return canonicalJSON(string(data))
 }
 
 // parsePolicy reads the statements of a policy document; a single value counts as a list of one.

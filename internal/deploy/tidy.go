@@ -20,6 +20,14 @@ func (r *run) tidy(ctx context.Context) error {
 			r.step(resRule, Update, "listener rule %d forwards to %s", want.Priority, r.d.targetGroup.Name)
 		}
 	}
+	for _, x := range []struct{ want, have *Role }{{r.d.executionRole, r.o.executionRole}, {r.d.taskRole, r.o.taskRole}} {
+		if x.want == nil || x.have == nil || !r.plan.Rollout || canonicalJSON(x.have.Policy) == canonicalJSON(x.want.Policy) {
+			continue
+		}
+		if _, err := r.ports.Roles.PutRole(ctx, *x.want); err != nil {
+			return fmt.Errorf("taking what the old version needed off role %s: %w", x.want.Name, err)
+		}
+	}
 	for _, c := range r.plan.Changes {
 		if c.Action != Delete {
 			continue
