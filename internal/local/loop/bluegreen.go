@@ -100,6 +100,9 @@ func (r *reconciliation) enter(stage string, s rollout.Shift, blue *state.Deploy
 	switch stage {
 	case rollout.ReconcileService:
 		r.resolve(blue)
+		if blue != nil { // a deployment that was overtaken may have moved it
+			err = r.traffic(false, 0)
+		}
 	case rollout.TestTrafficShift:
 		err = r.traffic(true, 100)
 	case rollout.ProductionTrafficShift:

@@ -25,16 +25,17 @@ import (
 // world is a local ECS without its API: a state, both loops, a runtime without processes, and a
 // balancer that finds targets healthy after a second unless told otherwise.
 type world struct {
-	t      *testing.T
-	ecs    *state.ECS
-	rt     *puppets
-	sick   func(*state.Target) bool
-	delay  time.Duration // deregistration
-	stop   context.CancelFunc
-	wg     sync.WaitGroup
-	n      int
-	rules  map[string]map[string]int // weights by listener rule, under the store's lock
-	shifts []string                  // what the rules were told
+	t         *testing.T
+	ecs       *state.ECS
+	rt        *puppets
+	sick      func(*state.Target) bool
+	delay     time.Duration // deregistration
+	stop      context.CancelFunc
+	tasksLoop *Tasks // the one that runs now
+	wg        sync.WaitGroup
+	n         int
+	rules     map[string]map[string]int // weights by listener rule, under the store's lock
+	shifts    []string                  // what the rules were told
 }
 
 func (w *world) Shift(_ *state.Tx, rule string, weights map[string]int) error {
@@ -95,6 +96,7 @@ func (w *world) run() {
 	}
 	services := NewServices(ServicesConfig{State: w.ecs, Clock: clock.Wall{}, Subnets: oneSubnet{}, Traffic: w, Log: log})
 	tasks := NewTasks(TasksConfig{State: w.ecs, Clock: clock.Wall{}, Runtime: w.rt, Subnets: oneSubnet{}, Log: log})
+	w.tasksLoop = tasks
 	for _, f := range []func(context.Context) error{services.Run, tasks.Run, w.balancer} {
 		w.wg.Go(func() { _ = f(ctx) })
 	}

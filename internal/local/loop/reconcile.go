@@ -501,6 +501,11 @@ func (r *reconciliation) stop(stops []rollout.Stop) {
 	if len(ids) == 0 {
 		return
 	}
+	for _, t := range r.live {
+		if gone[t.ARN] {
+			r.leaving = append(r.leaving, t) // it is still in the balancers
+		}
+	}
 	r.live = slices.DeleteFunc(r.live, func(t *state.Task) bool { return gone[t.ARN] })
 	r.s.event(r.tx, r.svc, "has stopped %d running tasks: %s.", len(ids), taskList(ids))
 }

@@ -30,6 +30,8 @@ func targetsOf(tx *state.Tx, ecs *state.ECS, balancers []ecsapi.LoadBalancer, t 
 					target.ID, target.Port = t.ENI.PrivateIP, b.ContainerPort
 				} else if ci, ok := ecs.ContainerInstances.Get(tx, t.ContainerInstance); ok {
 					target.ID = ci.EC2InstanceID
+				} else {
+					target.ID = idByAddress(tx, ecs, &target)
 				}
 				if target.ID != "" && target.Port != 0 {
 					out = append(out, target)
@@ -38,6 +40,17 @@ func targetsOf(tx *state.Tx, ecs *state.ECS, balancers []ecsapi.LoadBalancer, t 
 		}
 	}
 	return out
+}
+
+// idByAddress is the id of a registered target of which only the port and the real address are known,
+// because the record of its container instance is gone.
+func idByAddress(tx *state.Tx, ecs *state.ECS, like *state.Target) string {
+	for _, t := range ecs.Targets.Prefix(tx, like.TargetGroupARN+"/") {
+		if t.Port == like.Port && t.Addr == like.Addr && t.Addr != "" {
+			return t.ID
+		}
+	}
+	return ""
 }
 
 func targetKey(t *state.Target) string { return state.TargetKey(t.TargetGroupARN, t.ID, t.Port) }
