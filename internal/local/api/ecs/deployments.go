@@ -9,6 +9,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
+	"github.com/slipway-ecs/slipway/internal/rollout"
 )
 
 func (a *API) registerDeployments(svc *wire.Service) {
@@ -147,6 +148,7 @@ func (a *API) showServiceDeployment(tx *state.Tx, sd *state.ServiceDeployment) e
 	out.TargetServiceRevision = wire.Ptr(counts.summary(sd.Target))
 	if rev, ok := a.State.ServiceRevisions.Get(tx, sd.Target); ok {
 		out.DeploymentConfiguration = rev.Spec.DeploymentConfiguration
+		a.showTraffic(&out, sd)
 		if c := rev.Spec.DeploymentConfiguration; c != nil && c.Alarms != nil && wire.Value(c.Alarms.Enable) {
 			out.Alarms.AlarmNames = orEmpty(c.Alarms.AlarmNames)
 			out.Alarms.Status = wire.String("MONITORING")
@@ -159,6 +161,40 @@ func (a *API) showServiceDeployment(tx *state.Tx, sd *state.ServiceDeployment) e
 		out.Rollback = &ecsapi.Rollback{Reason: wire.NonEmpty(sd.RollbackReason), StartedAt: wire.Timestamp(sd.RollbackAt), ServiceRevisionArn: &sd.RollbackRevision}
 	}
 	return out
+}
+
+// showTraffic adds which share of the traffic each revision is to have, in percent. Rolling
+// deployments have no shares.
+func (a *API) showTraffic(out *ecsapi.ServiceDeployment, sd *state.ServiceDeployment) {
+	c := out.DeploymentConfiguration
+	if c == nil || wire.Value(c.Strategy) == "ROLLING" {
+		return
+	}
+	s := rollout.Shift{Strategy: *c.Strategy}
+	if l := c.LinearConfiguration; l != nil {
+		s.StepPercent, s.StepBake = wire.Value(l.StepPercent), time.Duration(wire.Value(l.StepBakeTimeInMinutes))*time.Minute
+	}
+	if k := c.CanaryConfiguration; k != nil {
+		s.StepPercent, s.StepBake = wire.Value(k.CanaryPercent), time.Duration(wire.Value(k.CanaryBakeTimeInMinutes))*time.Minute
+	}
+	green := 0.0
+	switch sd.LifecycleStage {
+	case rollout.ProductionTrafficShift:
+		green, _, _ = s.At(a.Clock.Now().Sub(sd.UpdatedAt))
+	case rollout.PostProductionTrafficShift, rollout.BakeTime, rollout.CleanUp:
+		green = 100
+	}
+	if sd.RollbackRevision != "" {
+		green = 0
+	}
+	out.TargetServiceRevision.RequestedProductionTrafficWeight = &green
+	for i := range out.SourceServiceRevisions {
+		blue := 0.0
+		if i == 0 { // the newest: older ones are on their way out
+			blue = 100 - green
+		}
+		out.SourceServiceRevisions[i].RequestedProductionTrafficWeight = &blue
+	}
 }
 
 // revisionCounts counts the tasks of a service by revision: wanted, running, pending.

@@ -343,6 +343,9 @@ func TestServiceRefusals(t *testing.T) {
 			"UnsupportedFeatureException", "not supported by this local AWS: lifecycle hooks"},
 		{"canary", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "CANARY", CanaryConfiguration: &types.CanaryConfiguration{CanaryPercent: aws.Float64(0.01)}}},
 			"InvalidParameterException", "canaryPercent must be between"},
+		{"no alternate", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "BLUE_GREEN"},
+			LoadBalancers: []types.LoadBalancer{{ContainerName: aws.String("app"), ContainerPort: aws.Int32(8080), TargetGroupArn: aws.String("t")}}},
+			"InvalidParameterException", "advancedConfiguration field is required"},
 		{"strategy's steps", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{LinearConfiguration: &types.LinearConfiguration{StepPercent: aws.Float64(10)}}},
 			"InvalidParameterException", "only valid with the LINEAR"},
 		{"percent", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{MaximumPercent: aws.Int32(50), MinimumHealthyPercent: aws.Int32(100)}}, "InvalidParameterException", "minimumHealthyPercent"},
@@ -355,6 +358,48 @@ func TestServiceRefusals(t *testing.T) {
 			_, err := w.CreateService(ctx, &tt.in)
 			wantError(t, err, tt.code, tt.want)
 		})
+	}
+}
+
+func TestTrafficShares(t *testing.T) {
+	w, ctx := start(t), t.Context()
+	w.cluster(t, "c")
+	w.define(t, "web", "bridge", 0)
+	out, err := w.CreateService(ctx, &ecs.CreateServiceInput{Cluster: aws.String("c"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(1),
+		DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "LINEAR"}})
+	s := must(t, out, err).Service
+	if l := s.DeploymentConfiguration.LinearConfiguration; *l.StepPercent != 10 || *l.StepBakeTimeInMinutes != 6 {
+		t.Errorf("defaults = %v %v", *l.StepPercent, *l.StepBakeTimeInMinutes)
+	}
+	_, err = w.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: aws.String("c"), Service: aws.String("web"), ForceNewDeployment: true})
+	must(t, 0, err)
+	share := func(stage string, after time.Duration) (green, blue float64) {
+		t.Helper()
+		arn := ""
+		err := w.db.DB.Update(func(tx *state.Tx) error {
+			for k, sd := range w.db.ServiceDeployments.All(tx) {
+				if sd.Status == "PENDING" {
+					arn = k
+					next := *sd
+					next.LifecycleStage, next.UpdatedAt = stage, w.clock.now.Add(-after)
+					defer w.db.ServiceDeployments.Put(tx, k, &next)
+				}
+			}
+			return nil
+		})
+		must(t, 0, err)
+		out, err := w.DescribeServiceDeployments(ctx, &ecs.DescribeServiceDeploymentsInput{ServiceDeploymentArns: []string{arn}})
+		sd := must(t, out, err).ServiceDeployments[0]
+		return *sd.TargetServiceRevision.RequestedProductionTrafficWeight, *sd.SourceServiceRevisions[0].RequestedProductionTrafficWeight
+	}
+	for _, tt := range []struct {
+		stage string
+		after time.Duration
+		green float64
+	}{{"SCALE_UP", time.Hour, 0}, {"PRODUCTION_TRAFFIC_SHIFT", time.Minute, 10}, {"PRODUCTION_TRAFFIC_SHIFT", 13 * time.Minute, 30}, {"BAKE_TIME", 0, 100}} {
+		if green, blue := share(tt.stage, tt.after); green != tt.green || blue != 100-tt.green {
+			t.Errorf("%s after %v: %v / %v, want %v", tt.stage, tt.after, green, blue, tt.green)
+		}
 	}
 }
 

@@ -130,7 +130,23 @@ func (a *API) checkBalancers(tx *state.Tx, td *state.TaskDefinition, spec *ecsap
 		return invalid("load balancers can have at most 5 items.")
 	}
 	mode := wire.Value(td.Def.NetworkMode)
+	rolling := spec.DeploymentConfiguration == nil || wire.Value(spec.DeploymentConfiguration.Strategy) == "ROLLING"
 	for _, lb := range spec.LoadBalancers {
+		if adv := wire.Value(lb.AdvancedConfiguration); !rolling {
+			switch {
+			case lb.AdvancedConfiguration == nil:
+				return invalid("advancedConfiguration field is required for all loadBalancers when using a non-ROLLING deployment strategy.")
+			case wire.Value(adv.AlternateTargetGroupArn) == "" || wire.Value(adv.RoleArn) == "" || wire.Value(adv.ProductionListenerRule) == "":
+				return invalid("alternateTargetGroupArn, productionListenerRule and roleArn are required in advancedConfiguration when using a non-ROLLING deployment strategy.")
+			case adv.AlternateTargetGroupArn != nil && *adv.AlternateTargetGroupArn == wire.Value(lb.TargetGroupArn):
+				return invalid("targetGroupArn and alternateTargetGroupArn must be different.")
+			}
+			if a.TargetGroups != nil {
+				if _, _, ok := a.TargetGroups.TargetGroup(tx, *adv.AlternateTargetGroupArn); !ok {
+					return invalid("The specified target group does not exist. Specify a valid target group and try again.")
+				}
+			}
+		}
 		name := wire.Value(lb.ContainerName)
 		i := slices.IndexFunc(td.Def.ContainerDefinitions, func(c ecsapi.ContainerDefinition) bool { return *c.Name == name })
 		if i < 0 {
@@ -223,14 +239,24 @@ func completeDeployment(c *ecsapi.DeploymentConfiguration, old *ecsapi.Deploymen
 	case *out.BakeTimeInMinutes < 0 || *out.BakeTimeInMinutes > 1440:
 		return nil, invalid("bakeTimeInMinutes must be between 0 and 1440.")
 	}
-	return &out, checkSteps(&out)
+	return &out, completeSteps(&out)
 }
 
-// checkSteps checks how traffic moves: linear steps of 3–100 %, a canary of 0.1–100 %, either baked
-// 0–1440 minutes a step.
-func checkSteps(c *ecsapi.DeploymentConfiguration) error {
-	if l := c.LinearConfiguration; l != nil {
-		p, bake := *or(l.StepPercent, 10), *or(l.StepBakeTimeInMinutes, 6)
+// completeSteps checks how traffic moves and fills in the defaults: linear steps of 3–100 % (10), a
+// canary of 0.1–100 % (5), baked 0–1440 minutes a step (6, 10).
+// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_LinearConfiguration.html and
+// API_CanaryConfiguration.html
+func completeSteps(c *ecsapi.DeploymentConfiguration) error {
+	if c.LinearConfiguration == nil && *c.Strategy == "LINEAR" {
+		c.LinearConfiguration = &ecsapi.LinearConfiguration{}
+	}
+	if c.CanaryConfiguration == nil && *c.Strategy == "CANARY" {
+		c.CanaryConfiguration = &ecsapi.CanaryConfiguration{}
+	}
+	if l := wire.Value(c.LinearConfiguration); c.LinearConfiguration != nil {
+		l.StepPercent, l.StepBakeTimeInMinutes = or(l.StepPercent, 10), or(l.StepBakeTimeInMinutes, 6)
+		c.LinearConfiguration = &l
+		p, bake := *l.StepPercent, *l.StepBakeTimeInMinutes
 		switch {
 		case *c.Strategy != "LINEAR":
 			return invalid("linearConfiguration is only valid with the LINEAR deployment strategy.")
@@ -238,8 +264,10 @@ func checkSteps(c *ecsapi.DeploymentConfiguration) error {
 			return invalid("stepPercent must be between 3.0 and 100.0 and stepBakeTimeInMinutes between 0 and 1440.")
 		}
 	}
-	if k := c.CanaryConfiguration; k != nil {
-		p, bake := *or(k.CanaryPercent, 5), *or(k.CanaryBakeTimeInMinutes, 10)
+	if k := wire.Value(c.CanaryConfiguration); c.CanaryConfiguration != nil {
+		k.CanaryPercent, k.CanaryBakeTimeInMinutes = or(k.CanaryPercent, 5), or(k.CanaryBakeTimeInMinutes, 10)
+		c.CanaryConfiguration = &k
+		p, bake := *k.CanaryPercent, *k.CanaryBakeTimeInMinutes
 		switch {
 		case *c.Strategy != "CANARY":
 			return invalid("canaryConfiguration is only valid with the CANARY deployment strategy.")
