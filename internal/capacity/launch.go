@@ -1,0 +1,168 @@
+package capacity
+
+import "math"
+
+// launchAll opens nodes until no task waits.
+//
+// Each node begins with the most valuable task that waits and is filled with what keeps its CPU
+// and memory in proportion. The types come from the fractional optimum of what is still waiting,
+// in its proportions; towards the end, where whole instances matter, every type is tried and the
+// one that gives the most value for its price is taken.
+func (w *planner) launchAll() {
+	tail := 0.0 // demand of less cost than this is worth trying every type
+	for _, i := range w.useful {
+		tail = max(tail, min(w.price[i], 64*w.price[w.useful[0]]))
+	}
+	vectors, prices := make([]vector, len(w.useful)), make([]float64, len(w.useful))
+	for k, i := range w.useful {
+		// A small price on every node: of types equally cheap by the unit the larger one is better.
+		vectors[k], prices[k] = w.vectors[i], w.price[i]+perNode*w.price[w.useful[0]]
+	}
+	for {
+		if w.pool.largest() < 0 {
+			return
+		}
+		b := solveBound(vectors, prices, w.pool.demand.vector())
+		if b.Cost < 3*tail {
+			break
+		}
+		// Open a part of the optimum's nodes, then look again at what is left.
+		var quota []float64
+		total := 0.0
+		for _, x := range b.Count {
+			quota = append(quota, x)
+			total += x
+		}
+		for range max(1, int(total/24)) {
+			if !w.openPlanned(quota, b.Prices) {
+				break
+			}
+		}
+	}
+	for w.pool.largest() >= 0 && w.openBest(w.dual) {
+	}
+}
+
+// perNode is what a node is taken to cost beside its price, in prices of the cheapest type.
+const perNode = 0.02
+
+// openPlanned opens a node of the type with the largest part of its quota left.
+func (w *planner) openPlanned(quota []float64, prices vector) bool {
+	seed := w.pool.largest()
+	if seed < 0 {
+		return false
+	}
+	best, least := -1, math.Inf(1)
+	for {
+		k := w.mostLeft(quota, seed)
+		if k < 0 {
+			break
+		}
+		offer := w.useful[k]
+		quota[k] = -quota[k] // tried
+		if lost := w.loss(offer, seed, prices); lost < least {
+			best, least = k, lost
+		}
+		if least < good {
+			break
+		}
+	}
+	for k := range quota {
+		quota[k] = math.Abs(quota[k])
+	}
+	if least < poor {
+		quota[best] = max(quota[best]-1, 1e-3)
+		w.open(w.useful[best], seed)
+		return true
+	}
+	w.openBest(prices)
+	return true
+}
+
+// Losses, as parts of the price: below good a node is taken at once, above poor every type is tried.
+const good, poor = 0.004, 0.02
+
+// mostLeft is the type with the largest quota not yet tried that can hold the seed.
+func (w *planner) mostLeft(quota []float64, seed int) int {
+	best := -1
+	for k, q := range quota {
+		if q > 0 && (best < 0 || q > quota[best]) && w.canSeed(w.useful[k], seed) {
+			best = k
+		}
+	}
+	return best
+}
+
+// loss is the part of the price that is lost when a node of the offer is filled around the seed.
+func (w *planner) loss(offer, seed int, prices vector) float64 {
+	mark := len(w.pool.journal)
+	n := w.trial(offer, seed)
+	gain := n.capacity.Minus(n.free).vector().dot(prices)
+	w.pool.undo(mark)
+	return 1 - gain/w.price[offer]
+}
+
+// choices is the offers worth looking at for an item: all of them if it has constraints.
+func (w *planner) choices(seed int) []int {
+	if it := &w.pool.items[seed]; it.task == nil {
+		return w.useful
+	}
+	all := make([]int, len(w.req.Offers))
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+func (w *planner) canSeed(offer, seed int) bool {
+	it := &w.pool.items[seed]
+	return w.capacity[offer].Covers(it.need) && w.zoneFor(offer, it.task, it.zone) != nil
+}
+
+// setAside takes an item no offer holds out of the pool; report finds it in w.aside.
+func (w *planner) setAside(seed int) {
+	it := &w.pool.items[seed]
+	for n := it.left; n > 0; n-- {
+		w.pool.takeItem(seed)
+		w.aside = append(w.aside, int32(seed))
+	}
+}
+
+// trial fills the spare node with the seed and what suits it.
+func (w *planner) trial(offer, seed int) *node {
+	n := &w.spare
+	it := &w.pool.items[seed]
+	n.empty(offer, w.hostOf(offer, *w.zoneFor(offer, it.task, it.zone)), w.capacity[offer])
+	w.pool.takeItem(seed)
+	n.add(int32(seed), it)
+	n.fill(w.pool)
+	return n
+}
+
+func (w *planner) open(offer, seed int) {
+	n := *w.trial(offer, seed)
+	n.items = append([]int32(nil), n.items...)
+	w.nodes = append(w.nodes, n)
+	w.load[n.host.Zone]++
+	w.pool.journal = w.pool.journal[:0]
+}
+
+// openBest opens the node that gives the most value for its price, of all types.
+func (w *planner) openBest(prices vector) bool {
+	seed := w.pool.largest()
+	best, least := -1, math.Inf(1)
+	for _, i := range w.choices(seed) {
+		if !w.canSeed(i, seed) {
+			continue
+		}
+		if lost := w.loss(i, seed, prices); lost < least {
+			best, least = i, lost
+		}
+	}
+	if best < 0 {
+		w.setAside(seed)
+		return true
+	}
+	w.open(best, seed)
+	return true
+}
