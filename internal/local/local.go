@@ -35,6 +35,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/loop"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
+	"github.com/slipway-ecs/slipway/internal/local/runtime/choose"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 )
@@ -115,7 +116,7 @@ func (l *Local) open(ctx context.Context) error {
 	}
 	// The sandbox's files must be reachable by the users of containers: the folder of the state is
 	// private, this one is not.
-	if l.runtime, err = runtime.Detect(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log}, kinds()...); err != nil {
+	if l.runtime, err = choose.Open(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log}); err != nil {
 		return err
 	}
 	l.server = wire.NewServer(wire.WithLogger(cfg.Log), wire.WithAccount(cfg.Account), wire.WithRegion(cfg.Region))

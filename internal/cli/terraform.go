@@ -1,0 +1,156 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/slipway-ecs/slipway/internal/deploy"
+	"github.com/slipway-ecs/slipway/internal/service"
+	"github.com/slipway-ecs/slipway/internal/service/render"
+	"github.com/slipway-ecs/slipway/internal/tfexec"
+)
+
+// toolchain is the Terraform that is used and the provider's place. It is found when it is first
+// needed.
+type toolchain struct {
+	tool   *tfexec.Tool
+	dir    string // for the mirror and the configuration; "" = slipway in the user's cache folder
+	getenv func(string) string
+}
+
+// ready finds Terraform or builds OpenTofu, and installs this program as the provider.
+func (t *toolchain) ready(ctx context.Context, p *printer) (tfexec.Tool, error) {
+	if t.tool != nil {
+		return *t.tool, nil
+	}
+	if t.getenv == nil {
+		t.getenv = os.Getenv
+	}
+	tool, err := tfexec.Find(ctx, tfexec.Options{Getenv: t.getenv, Progress: func(line string) { p.Detail("%s", line) }})
+	if err != nil {
+		return tool, err
+	}
+	if t.dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return tool, fmt.Errorf("finding the user's cache folder: %w", err)
+		}
+		t.dir = filepath.Join(cache, "slipway")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return tool, fmt.Errorf("finding this program: %w", err)
+	}
+	if err := os.MkdirAll(t.dir, 0o755); err != nil {
+		return tool, err
+	}
+	if err := tfexec.InstallProvider(t.mirror(), Version, self); err != nil {
+		return tool, err
+	}
+	if err := tfexec.WriteConfig(t.config(), t.mirror()); err != nil {
+		return tool, err
+	}
+	t.tool = &tool
+	return tool, nil
+}
+
+func (t *toolchain) mirror() string { return filepath.Join(t.dir, "providers") }
+func (t *toolchain) config() string { return filepath.Join(t.dir, "terraform.rc") }
+
+// runner runs Terraform in dir.
+func (t *toolchain) runner(ctx context.Context, p *printer, dir string, env []string) (tfexec.Runner, error) {
+	tool, err := t.ready(ctx, p)
+	if err != nil {
+		return tfexec.Runner{}, err
+	}
+	quiet := func(e tfexec.Event) {
+		switch {
+		case e.Diagnostic != nil && e.Diagnostic.Severity == "error", e.Type == "version", e.Type == "outputs", e.Type == "change_summary" && e.Changes != nil && !e.Changes.Any():
+		default:
+			p.Detail("%s", strings.TrimSpace(e.Message))
+		}
+	}
+	return tfexec.Runner{Tool: tool, Dir: dir, Env: env, ConfigFile: t.config(), Event: quiet}, nil
+}
+
+// planned is a saved plan of an environment, ready to be applied.
+type planned struct {
+	runner tfexec.Runner
+	plan   tfexec.Plan
+	spec   service.Spec
+	image  string
+}
+
+const planFile = "plan.tfplan"
+
+// plan renders the environment's root module with the image and plans it to a file.
+func (pr *project) plan(ctx context.Context, env, imageRef, releaseName string) (*planned, error) {
+	spec, target, err := pr.spec(env)
+	if err != nil {
+		return nil, err
+	}
+	main, err := render.Render(spec, render.Options{Image: imageRef, Release: releaseName, Version: Version, Region: target.Region, State: target.State})
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(pr.dir, ".slipway", env)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the Terraform folder: %w", err)
+	}
+	// Nothing of .slipway belongs in a commit: state and plans are in it.
+	if err := os.WriteFile(filepath.Join(pr.dir, ".slipway", ".gitignore"), []byte("*\n"), 0o644); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "main.tf"), main, 0o644); err != nil {
+		return nil, fmt.Errorf("writing the root module: %w", err)
+	}
+	// The lock file pins the provider's checksum: that of this very program, whichever it is.
+	_ = os.Remove(filepath.Join(dir, ".terraform.lock.hcl"))
+	r, err := pr.tools.runner(ctx, pr.p, dir, pr.env)
+	if err != nil {
+		return nil, err
+	}
+	pr.p.Line("%s: %s", strings.ToLower(r.Tool.Name), filepath.Join(".slipway", env, "main.tf"))
+	if err := r.Init(ctx); err != nil {
+		return nil, err
+	}
+	plan, err := r.Plan(ctx, planFile, tfexec.PlanOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &planned{runner: r, plan: plan, spec: spec, image: imageRef}, nil
+}
+
+// apply applies a saved plan and says by the exit code how it ended.
+func (pr *project) apply(ctx context.Context, p *planned) error {
+	_, err := p.runner.Apply(ctx, planFile)
+	if err == nil {
+		return nil
+	}
+	var failure *tfexec.Failure
+	if !errors.As(err, &failure) {
+		return err
+	}
+	return exitWith(pr.howItEnded(ctx, p.spec, failure), err)
+}
+
+// howItEnded asks AWS what became of a deployment whose apply failed.
+func (pr *project) howItEnded(ctx context.Context, spec service.Spec, f *tfexec.Failure) int {
+	if !strings.Contains(f.Error(), "deployment of") {
+		return ExitFailed
+	}
+	seen, err := pr.cloud.Deploy().Read(context.WithoutCancel(ctx), deploy.Ref{Cluster: spec.Cluster, Service: deploy.ServiceName(spec)})
+	switch {
+	case err != nil || seen.Last == nil:
+		return ExitFailed
+	case seen.Last.Open():
+		return ExitStillGoing
+	case seen.Last.Status == "ROLLBACK_SUCCESSFUL":
+		return ExitRolledBack
+	}
+	return ExitNotRolledBack
+}
