@@ -109,3 +109,28 @@ func TestWhatIsNotSupportedFails(t *testing.T) {
 		}
 	})
 }
+
+func TestAlarmRollsBackWhileItBakes(t *testing.T) {
+	scenario(t, func(w *world) {
+		w.instances(4)
+		w.deploy("web", w.definition("web", 1, nil), 2, func(s *ecsapi.Service) {
+			swapped("BLUE_GREEN")(s)
+			s.DeploymentConfiguration.Alarms = &ecsapi.DeploymentAlarms{AlarmNames: []string{"slow", "errors"}, Enable: wire.Bool(true), Rollback: wire.Bool(true)}
+		})
+		after(time.Minute)
+		w.deploy("web", w.definition("web", 2, nil), 2, nil)
+		after(time.Minute)
+		if stage, _ := w.stage("run-2"); stage != "BAKE_TIME" {
+			t.Fatalf("stage %s", stage)
+		}
+		w.update(func(*state.Tx) { w.alarm = "errors" })
+		after(time.Minute)
+		weights, healthy := w.production()
+		if w.runStatus(2) != "ROLLBACK_SUCCESSFUL" || weights["blue"] != 100 || healthy["blue"] != 2 || healthy["green"] != 0 {
+			t.Errorf("run %s, weights %v, healthy %v", w.runStatus(2), weights, healthy)
+		}
+		if !contains(w.events("web"), "(deployment ecs-svc/0000000000000000002) deployment failed: alarm detected.") {
+			t.Errorf("events: %q", w.events("web"))
+		}
+	})
+}

@@ -61,6 +61,9 @@ func (r *reconciliation) judgeDeployment() error {
 	if ok {
 		r.saveRun(d, func(sd *state.ServiceDeployment) { sd.FailureCount = d.FailedTasks })
 	}
+	if done, err := r.heedAlarms(); done || err != nil {
+		return err
+	}
 	var breaker rollout.Breaker
 	if c := r.svc.Spec.DeploymentConfiguration; c != nil && c.DeploymentCircuitBreaker != nil {
 		breaker.Enable = wire.Value(c.DeploymentCircuitBreaker.Enable)
@@ -82,6 +85,32 @@ func (r *reconciliation) judgeDeployment() error {
 		})
 	}
 	return nil
+}
+
+// heedAlarms fails or rolls back the primary deployment when one of its alarms fires.
+//
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-alarm-failure.html
+func (r *reconciliation) heedAlarms() (done bool, err error) {
+	c := r.svc.Spec.DeploymentConfiguration
+	if r.s.cfg.Alarms == nil || c == nil || c.Alarms == nil || !wire.Value(c.Alarms.Enable) || r.primary.IsRollback {
+		return false, nil
+	}
+	r.wake = earliest(r.wake, r.now.Add(alarmLook))
+	k := slices.IndexFunc(c.Alarms.AlarmNames, func(name string) bool { return r.s.cfg.Alarms.Firing(r.tx, name) })
+	if k < 0 {
+		return false, nil
+	}
+	r.s.event(r.tx, r.svc, "(deployment %s) deployment failed: alarm detected.", r.primary.ID)
+	why := "Service deployment rolled back because the alarm " + c.Alarms.AlarmNames[k] + " fired."
+	reason := "ECS deployment failed: alarm detected."
+	if wire.Value(c.Alarms.Rollback) {
+		return true, r.rollBack(why, reason, "")
+	}
+	r.fail(reason, "")
+	r.saveRun(r.primary, func(sd *state.ServiceDeployment) {
+		sd.Status, sd.StoppedAt, sd.FinishedAt, sd.StatusReason = "STOPPED", r.now, r.now, "Service deployment stopped because the alarm "+c.Alarms.AlarmNames[k]+" fired."
+	})
+	return true, nil
 }
 
 // fail ends the primary deployment badly: it starts no more tasks.

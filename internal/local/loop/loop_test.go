@@ -35,6 +35,7 @@ type world struct {
 	wg        sync.WaitGroup
 	n         int
 	rules     map[string]map[string]int // weights by listener rule, under the store's lock
+	alarm     string                    // the one that fires
 	shifts    []string                  // what the rules were told
 }
 
@@ -51,6 +52,8 @@ const (
 	clusterARN = "arn:aws:ecs:us-east-1:000000000000:cluster/main"
 	groupARN   = "arn:aws:elasticloadbalancing:us-east-1:000000000000:targetgroup/web/0123456789abcdef"
 )
+
+func (w *world) Firing(_ *state.Tx, name string) bool { return name == w.alarm }
 
 func newWorld(t *testing.T) *world {
 	db, err := state.Open("")
@@ -94,7 +97,7 @@ func (w *world) run() {
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	services := NewServices(ServicesConfig{State: w.ecs, Clock: clock.Wall{}, Subnets: oneSubnet{}, Traffic: w, Log: log})
+	services := NewServices(ServicesConfig{State: w.ecs, Clock: clock.Wall{}, Subnets: oneSubnet{}, Traffic: w, Alarms: w, Log: log})
 	tasks := NewTasks(TasksConfig{State: w.ecs, Clock: clock.Wall{}, Runtime: w.rt, Subnets: oneSubnet{}, Log: log})
 	w.tasksLoop = tasks
 	for _, f := range []func(context.Context) error{services.Run, tasks.Run, w.balancer} {

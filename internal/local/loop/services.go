@@ -16,8 +16,18 @@ type ServicesConfig struct {
 	Clock   clock.Clock
 	Subnets Subnets
 	Traffic Traffic      // nil: deployments that shift a listener rule's traffic fail with a reason
+	Alarms  Alarms       // nil: the alarms of deployments are not looked at
 	Log     *slog.Logger // nil: silent
 }
+
+// Alarms tells the state of CloudWatch alarms.
+type Alarms interface {
+	// Firing reports whether the alarm is in the state ALARM.
+	Firing(tx *state.Tx, name string) bool
+}
+
+// alarmLook is how often the alarms of a deployment under way are looked at.
+const alarmLook = 10 * time.Second
 
 // Services is the service loop. All its fields but cfg belong to the goroutine in Run, and all can
 // be made again from the state.
