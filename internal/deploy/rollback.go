@@ -131,6 +131,11 @@ func (e *Engine) redeploy(ctx context.Context, ref Ref, definition string, repor
 	if o.service == nil {
 		return Outcome{}, fmt.Errorf("service %s: %w", ref.Service, ErrNotFound)
 	}
+	if definition != "" {
+		if err := e.permit(ctx, o, definition); err != nil {
+			return Outcome{}, err
+		}
+	}
 	send := *o.service
 	force := definition == "" || definition == send.TaskDefinition
 	if definition != "" {
@@ -142,6 +147,38 @@ func (e *Engine) redeploy(ctx context.Context, ref Ref, definition string, repor
 	}
 	e.event(report, Event{Kind: EventStep, Resource: resService, Action: string(Update), Message: "service " + ref.Service + " goes to " + revisionName(send.TaskDefinition)})
 	return e.await(ctx, ref, send.TaskDefinition, o.service.primary(), o.deployments, report)
+}
+
+// permit lets the execution role do what an earlier version needs beside what the present one does.
+func (e *Engine) permit(ctx context.Context, o observed, definition string) error {
+	role := o.executionRole
+	td, err := e.ports.TaskDefinitions.TaskDefinition(ctx, definition)
+	if err != nil {
+		return fmt.Errorf("reading task definition %s: %w", definition, err)
+	}
+	if role == nil || td.ExecutionRole != role.ARN {
+		return nil
+	}
+	// arn:partition:iam::account:role/name
+	part := strings.Split(role.ARN, ":")
+	if len(part) < 6 {
+		return nil
+	}
+	in := Infra{Partition: part[1], Account: part[4], Region: td.LogOptions["awslogs-region"]}
+	if in.Region == "" {
+		if arn := strings.Split(td.ARN, ":"); len(arn) > 3 {
+			in.Region = arn[3]
+		}
+	}
+	want := *role
+	want.Policy = unionPolicy(role.Policy, executionPolicy(in, td, td.LogOptions["awslogs-group"]))
+	if canonicalJSON(want.Policy) == canonicalJSON(role.Policy) || len(want.Policy) == len(role.Policy) {
+		return nil
+	}
+	if _, err := e.ports.Roles.PutRole(ctx, want); err != nil {
+		return fmt.Errorf("letting role %s do what %s needs: %w", role.Name, revisionName(td.ARN), err)
+	}
+	return nil
 }
 
 // Scale sets the desired count. A service with scaling is refused: its scaling would set it back.
