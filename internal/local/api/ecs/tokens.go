@@ -34,8 +34,23 @@ func (a *API) seen(tx *state.Tx, key string, in any) ([]string, bool, error) {
 	return t.ARNs, true, nil
 }
 
+// sweepEvery is after how many tokens the old ones are looked for.
+const sweepEvery = 256
+
 func (a *API) remember(tx *state.Tx, key string, in any, arns []string) {
-	a.tokens.Put(tx, key, &clientToken{Hash: hashOf(in), ARNs: arns, At: a.Clock.Now()})
+	now := a.Clock.Now()
+	if a.tokens.Len(tx)%sweepEvery == sweepEvery-1 {
+		var old []string
+		for k, t := range a.tokens.All(tx) {
+			if now.Sub(t.At) > tokenLife {
+				old = append(old, k)
+			}
+		}
+		for _, k := range old {
+			a.tokens.Delete(tx, k)
+		}
+	}
+	a.tokens.Put(tx, key, &clientToken{Hash: hashOf(in), ARNs: arns, At: now})
 }
 
 func hashOf(in any) string {
