@@ -15,6 +15,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,6 +133,64 @@ func write(w io.Writer, data []byte) error {
 	return err
 }
 
+// load is steady traffic from several clients that keep their connections.
+type load struct {
+	done     chan struct{}
+	clients  sync.WaitGroup
+	requests atomic.Int64
+	mu       sync.Mutex
+	failed   []string
+}
+
+func startTraffic(url string) *load {
+	l := &load{done: make(chan struct{})}
+	for range 4 {
+		l.clients.Go(func() {
+			client := &http.Client{Transport: &http.Transport{}, Timeout: 10 * time.Second}
+			for {
+				select {
+				case <-l.done:
+					client.CloseIdleConnections()
+					return
+				case <-time.After(5 * time.Millisecond):
+				}
+				l.requests.Add(1)
+				if err := request(client, url); err != nil {
+					l.mu.Lock()
+					l.failed = append(l.failed, err.Error())
+					l.mu.Unlock()
+				}
+			}
+		})
+	}
+	return l
+}
+
+func request(client *http.Client, url string) error {
+	resp, err := client.Get(url)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return errors.New(resp.Status)
+	}
+	return nil
+}
+
+// stop ends the traffic and says what failed of it.
+func (l *load) stop() error {
+	close(l.done)
+	l.clients.Wait()
+	if n := l.requests.Load(); n < 100 || len(l.failed) > 0 {
+		return fmt.Errorf("of %d requests, %d failed: %v", n, len(l.failed), l.failed[:min(3, len(l.failed))])
+	}
+	return nil
+}
+
 // The main job, by Terraform alone, with real processes and real requests.
 func TestServiceOnTheLocalAWS(t *testing.T) {
 	if testing.Short() {
@@ -163,9 +224,11 @@ resource "slipway_service" "app" {
 output "url" { value = slipway_service.app.url }
 `, image, more)
 	}
+	var address string
 	serves := func(version string) acctest.TestCheckFunc {
 		return func(s *terraform.State) error {
 			url := s.RootModule().Outputs["url"].Value.(string)
+			address = url
 			resp, err := http.Get(url + "/")
 			if err != nil {
 				return err
@@ -190,6 +253,7 @@ output "url" { value = slipway_service.app.url }
 	}
 	first, second := pushImage(t, host, "v1", nil), pushImage(t, host, "v2", nil)
 	broken := pushImage(t, host, "v3", func(c *v1.Config) { c.Env = []string{"PORT=nonsense"} })
+	var traffic *load
 	acctest.UnitTest(t, acctest.TestCase{
 		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){"slipway": providerserver.NewProtocol6WithError(New(open)())},
 		Steps: []acctest.TestStep{
@@ -197,14 +261,16 @@ output "url" { value = slipway_service.app.url }
 			{Config: app(first, ""), Check: serves("v1")},
 			{ResourceName: "slipway_service.app", ImportState: true, ImportStateId: "demo/iplookup/qa", ImportStateVerify: true,
 				ImportStateVerifyIgnore: []string{"deployment.timeout", "route.listener"}},
-			{
-				Config: app(second, ""), Check: serves("v2"),
+			{ // replaced under load: not one request fails
+				PreConfig: func() { traffic = startTraffic(address + "/") },
+				Config:    app(second, ""),
+				Check:     acctest.ComposeTestCheckFunc(serves("v2"), func(*terraform.State) error { return traffic.stop() }),
 				ConfigPlanChecks: acctest.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 					plancheck.ExpectResourceAction("slipway_service.app", plancheck.ResourceActionUpdate),
 					plancheck.ExpectResourceAction("slipway_cluster.demo", plancheck.ResourceActionNoop),
 				}},
 			},
-			{Config: app(broken, ""), ExpectError: regexp.MustCompile(`(?s)runs.again.*exit.*1`)},
+			{Config: app(broken, ""), ExpectError: regexp.MustCompile(`(?s)3 tasks exited with code 1.*ROLLBACK_SUCCESSFUL.*unknown port`)},
 			{Config: app(second, `tags = { team = "platform" }`), Check: serves("v2")},
 		},
 		CheckDestroy: func(*terraform.State) error {
@@ -217,6 +283,104 @@ output "url" { value = slipway_service.app.url }
 				return fmt.Errorf("the cluster is still there: %v", err)
 			}
 			return nil
+		},
+	})
+}
+
+// What was applied and nobody touched is read back without a difference, whatever it uses.
+func TestNoDriftOnTheLocalAWS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts containers")
+	}
+	needTerraform(t)
+	host := startLocal(t)
+	b, err := open(t.Context(), awscloud.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Repositories.Apply(t.Context(), clusterinfra.Repository{Name: "iplookup"}); err != nil {
+		t.Fatal(err)
+	}
+	put, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+host, strings.NewReader(`{"Name":"/app/token","Value":"canary","Type":"SecureString"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	put.Header.Set("Content-Type", "application/x-amz-json-1.1")
+	put.Header.Set("X-Amz-Target", "AmazonSSM.PutParameter")
+	resp, err := http.DefaultClient.Do(put)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.Body.Close(); resp.StatusCode != http.StatusOK {
+		t.Fatalf("storing the parameter: %s", resp.Status)
+	}
+	image := pushImage(t, host, "v1", nil)
+	config := `
+resource "slipway_cluster" "demo" {
+  name      = "demo"
+  instances = { type = "m5.large", min = 2, max = 4, capacity_provider = true, target_capacity = 90 }
+  balancer  = { listeners = { main = { port = 8080 } }, idle_timeout = 90 }
+  tags      = { team = "platform" }
+}
+resource "slipway_service" "rich" {
+  name          = "rich"
+  team          = "platform"
+  environment   = "qa"
+  cluster       = slipway_cluster.demo.name
+  image         = "` + image + `"
+  release       = "v1"
+  desired_count = 1
+  scaling = { min = 1, max = 4, targets = [{ metric = "memory", target = 70 }, { metric = "cpu", target = 60, scale_in_cooldown = 600 }] }
+  containers = [{
+    name = "app", cpu = 32, memory = 64, memory_reservation = 32, stop_timeout = 2
+    ports   = [{ container = 8080 }, { container = 9000, protocol = "udp" }]
+    env     = { B = "2", A = "1", EMPTY = "" }
+    secrets = { TOKEN = "ssm:/app/token" }
+    ulimits = [{ name = "nofile", soft = 1024, hard = 2048 }]
+  }]
+  placement = { strategies = [{ type = "spread", field = "attribute:ecs.availability-zone" }, { type = "binpack", field = "memory" }] }
+  route = {
+    listener = "main", hosts = ["b.example.com", "a.example.com"], paths = ["/x/*", "/a"], methods = ["GET", "POST"], headers = { X-Env = ["qa"] }
+    container = "app", port = 8080, deregistration_delay = 1, sticky = 60, grace_period = 5
+    health = { path = "/healthz", interval = 5, timeout = 2, healthy = 3 }
+  }
+  task_role = { statements = [{ actions = ["s3:GetObject"], resources = ["arn:aws:s3:::b/*", "arn:aws:s3:::a/*"] }] }
+  logs      = { retention = 7 }
+  tags      = { cost_center = "4711" }
+}
+resource "slipway_service" "agent" {
+  name        = "agent"
+  environment = "qa"
+  cluster     = slipway_cluster.demo.name
+  kind        = "daemon"
+  image       = "` + image + `"
+  containers  = [{ name = "agent", memory = 32, stop_timeout = 2 }]
+  deployment  = { minimum_healthy = 0, maximum = 100 }
+}
+resource "slipway_service" "worker" {
+  name        = "worker"
+  environment = "qa"
+  cluster     = slipway_cluster.demo.name
+  kind        = "worker"
+  image       = "` + image + `"
+  containers  = [{ name = "worker", memory = 32, stop_timeout = 2, env = { PORT = "9001" } }]
+  capacity_provider_strategy = [{ name = slipway_cluster.demo.capacity_provider, weight = 1 }]
+}
+resource "slipway_service" "job" {
+  name        = "job"
+  environment = "qa"
+  cluster     = slipway_cluster.demo.name
+  kind        = "job"
+  image       = "` + image + `"
+  containers  = [{ name = "job", memory = 32 }]
+}
+`
+	acctest.UnitTest(t, acctest.TestCase{
+		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){"slipway": providerserver.NewProtocol6WithError(New(open)())},
+		Steps: []acctest.TestStep{
+			{Config: config},
+			{Config: config, PlanOnly: true},
+			{Config: strings.Replace(config, "retention = 7", "retention = 14", 1)},
 		},
 	})
 }
