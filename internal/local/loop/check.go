@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/runtime"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
 )
 
@@ -33,7 +34,7 @@ func timingOf(h *ecsapi.HealthCheck) timing {
 
 // check runs a container's health check until the container or ctx ends. One pass makes it HEALTHY,
 // retries failures in a row make it UNHEALTHY; failures inside the start period do not count.
-func (d *driver) check(ctx context.Context, u *unit) {
+func (d *driver) check(ctx context.Context, u *unit, c runtime.Container) {
 	t := timingOf(u.def.HealthCheck)
 	command := u.def.HealthCheck.Command
 	switch command[0] {
@@ -48,9 +49,8 @@ func (d *driver) check(ctx context.Context, u *unit) {
 	begin, failures := clk.Now(), 0
 	name := *u.def.Name
 	for clock.Sleep(ctx, clk, t.interval) == nil {
-		c, ok := d.container(name)
-		if !ok {
-			return
+		if now, ok := d.container(name); !ok || now != c {
+			return // it has ended, or another runs in its place
 		}
 		at := clk.Now()
 		limited, cancel := context.WithTimeout(ctx, clk.Real(t.timeout))

@@ -42,7 +42,8 @@ type unit struct {
 	up      bool // it has run
 	exited  bool
 	code    int
-	health  string // of a container with a check
+	since   time.Time // of the present run
+	health  string    // of a container with a check
 	logs    []io.Closer
 }
 
@@ -322,7 +323,7 @@ func (d *driver) started(ctx context.Context, u *unit, c runtime.Container, logs
 		d.fail("TaskFailedToStart", reason)
 		return
 	}
-	u.c, u.up = c, true
+	u.c, u.up, u.since = c, true, d.now()
 	d.mu.Lock()
 	d.running[name] = c
 	d.mu.Unlock()
@@ -336,10 +337,10 @@ func (d *driver) started(ctx context.Context, u *unit, c runtime.Container, logs
 		if ctx.Err() != nil {
 			return
 		}
-		d.send(func() { d.exited(u, exit, err) })
+		d.send(func() { d.exited(ctx, u, exit, err) })
 	})
 	if hasCheck(u.def) {
-		d.l.wg.Go(func() { d.check(ctx, u) })
+		d.l.wg.Go(func() { d.check(ctx, u, c) })
 	}
 }
 
@@ -365,13 +366,21 @@ func (e *initError) Unwrap() error { return e.err }
 const oomReason = "OutOfMemoryError: Container killed due to memory usage"
 
 // exited takes note of a container that has ended.
-func (d *driver) exited(u *unit, exit runtime.Exit, err error) {
+func (d *driver) exited(ctx context.Context, u *unit, exit runtime.Exit, err error) {
 	name := wire.Value(u.def.Name)
-	u.exited, u.code = true, exit.Code
 	closeAll(u.logs)
 	d.mu.Lock()
 	delete(d.running, name)
 	d.mu.Unlock()
+	if err == nil && d.starting.Err() == nil && restarts(u, exit.Code, d.now()) {
+		u.c = nil
+		if hasCheck(u.def) {
+			d.setHealth(u, "UNKNOWN")
+		}
+		d.start(ctx, u)
+		return
+	}
+	u.exited, u.code = true, exit.Code
 	essential := u.def.Essential == nil || *u.def.Essential
 	d.write(func(_ *state.Tx, t *state.Task) {
 		if k := containerIndex(t, name); k >= 0 {
@@ -393,6 +402,21 @@ func (d *driver) exited(u *unit, exit runtime.Exit, err error) {
 			t.ExecutionStoppedAt = d.now()
 		}
 	})
+}
+
+// restarts reports whether the container's restart policy has it run again.
+//
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/container-restart-policy.html
+func restarts(u *unit, code int, now time.Time) bool {
+	p := u.def.RestartPolicy
+	if p == nil || !wire.Value(p.Enabled) || slices.Contains(p.IgnoredExitCodes, int32(code)) {
+		return false
+	}
+	period := 300 * time.Second
+	if p.RestartAttemptPeriod != nil {
+		period = time.Duration(*p.RestartAttemptPeriod) * time.Second
+	}
+	return now.Sub(u.since) >= period
 }
 
 func closeAll(list []io.Closer) {

@@ -78,7 +78,7 @@ func (d *driver) drain(ctx context.Context) {
 }
 
 func (d *driver) allExited() bool {
-	return !slices.ContainsFunc(d.units, func(u *unit) bool { return u.c != nil && !u.exited })
+	return !slices.ContainsFunc(d.units, func(u *unit) bool { return u.started && !u.exited })
 }
 
 // stopContainers stops containers, those that depend on others first, and waits for their ends.
@@ -88,9 +88,9 @@ func (d *driver) stopContainers(ctx context.Context) {
 		waiting := false
 		for _, u := range d.units {
 			switch {
-			case u.started && !u.up:
+			case u.exited || !u.started:
+			case u.c == nil:
 				waiting = true // still starting: it reports in a moment
-			case u.c == nil || u.exited:
 			case asked[u] || d.needed(u):
 				waiting = true
 			default:

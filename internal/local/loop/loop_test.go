@@ -791,3 +791,25 @@ func TestFargateSpreadsOverSubnets(t *testing.T) {
 		}
 	})
 }
+
+func TestRestartPolicy(t *testing.T) {
+	scenario(t, func(w *world) {
+		w.instances(1)
+		w.rt.lives = func(string) (time.Duration, int, bool) { return 2 * time.Minute, 1, false }
+		td := w.definition("web", 1, func(d *ecsapi.TaskDefinition) {
+			d.ContainerDefinitions[0].RestartPolicy = &ecsapi.ContainerRestartPolicy{Enabled: wire.Bool(true), RestartAttemptPeriod: wire.Int32(60)}
+		})
+		w.deploy("web", td, 1, nil)
+		after(5 * time.Minute)
+		if got := w.tasks("web"); len(got["RUNNING"]) != 1 || len(got) != 1 || len(w.rt.order) != 3 || w.rt.running != 1 {
+			t.Errorf("tasks %v, starts %v", got, w.rt.order)
+		}
+		w.rt.mu.Lock()
+		w.rt.lives = func(string) (time.Duration, int, bool) { return time.Minute - time.Second, 1, false }
+		w.rt.mu.Unlock()
+		after(3 * time.Minute)
+		if got := w.tasks("web"); len(got["STOPPED"]) == 0 {
+			t.Errorf("a container that lives too short is restarted for ever: %v", w.rt.order)
+		}
+	})
+}
