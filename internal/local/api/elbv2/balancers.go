@@ -19,7 +19,7 @@ func (s *Service) registerBalancers(svc *wire.Service) {
 	wire.Handle(svc, "DescribeLoadBalancers", s.describeBalancers)
 	wire.Handle(svc, "DeleteLoadBalancer", s.deleteBalancer)
 	wire.Handle(svc, "DescribeLoadBalancerAttributes", s.balancerAttributes)
-	wire.Handle(svc, "ModifyLoadBalancerAttributes", s.modifyBalancerAttributes, wire.Partly("idle_timeout.timeout_seconds and deletion_protection.enabled act; the others are recorded"))
+	wire.Handle(svc, "ModifyLoadBalancerAttributes", s.modifyBalancerAttributes, wire.Partly("access and connection logs, desync mitigation, client keep-alive, TLS headers, WAF and zonal shift are recorded only"))
 	wire.Handle(svc, "SetSecurityGroups", s.setGroups, wire.Partly("recorded; traffic is not filtered by it"))
 	wire.Handle(svc, "SetSubnets", s.setSubnets)
 	wire.Handle(svc, "SetIpAddressType", s.setAddressType, wire.Partly("recorded; the local balancer answers on IPv4"))
@@ -214,10 +214,8 @@ func (s *Service) modifyBalancerAttributes(_ context.Context, in *elbv2api.Modif
 			if _, ok := lb.Attributes[wire.Value(a.Key)]; !ok {
 				return wire.Errorf("InvalidConfigurationRequest", "Load balancer attribute key '%s' is not recognized", wire.Value(a.Key))
 			}
-			if wire.Value(a.Key) == "idle_timeout.timeout_seconds" {
-				if err := between("idle_timeout.timeout_seconds", wire.Value(a.Value), 1, 4000); err != nil {
-					return err
-				}
+			if err := checkBalancerAttribute(wire.Value(a.Key), wire.Value(a.Value)); err != nil {
+				return err
 			}
 			lb.Attributes[wire.Value(a.Key)] = wire.Value(a.Value)
 		}
@@ -226,6 +224,30 @@ func (s *Service) modifyBalancerAttributes(_ context.Context, in *elbv2api.Modif
 		}
 		return nil
 	})
+}
+
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
+func checkBalancerAttribute(key, value string) error {
+	switch {
+	case key == "idle_timeout.timeout_seconds":
+		return between(key, value, 1, 4000)
+	case key == "client_keep_alive.seconds":
+		return between(key, value, 60, 604800)
+	case key == "routing.http.xff_header_processing.mode":
+		return oneOf(key, value, "append", "preserve", "remove")
+	case key == "routing.http.desync_mitigation_mode":
+		return oneOf(key, value, "monitor", "defensive", "strictest")
+	case strings.HasSuffix(key, ".enabled"):
+		return oneOf(key, value, "true", "false")
+	}
+	return nil
+}
+
+func oneOf(key, value string, allowed ...string) error {
+	if !slices.Contains(allowed, value) {
+		return invalid("'%s' must be one of '%s', not '%s'", key, strings.Join(allowed, ", "), value)
+	}
+	return nil
 }
 
 func (s *Service) setGroups(_ context.Context, in *elbv2api.SetSecurityGroupsInput) (*elbv2api.SetSecurityGroupsOutput, error) {

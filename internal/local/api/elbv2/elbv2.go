@@ -71,6 +71,7 @@ type Service struct {
 	network   Network
 	plane     *balancer.Balancer
 	checker   *targethealth.Checker
+	publisher Publisher
 	health    healthQueue
 	clock     clock.Clock
 	log       *slog.Logger

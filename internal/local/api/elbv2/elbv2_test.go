@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2/types"
 	"github.com/aws/smithy-go"
 
+	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/api/elbv2"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
@@ -45,6 +47,11 @@ type world struct {
 // start serves Elastic Load Balancing with the state in dir (empty: in memory). Its clock is fast.
 func start(t *testing.T, dir string) *world {
 	t.Helper()
+	return startWith(t, dir, func(*elbv2.Service) {})
+}
+
+func startWith(t *testing.T, dir string, change func(*elbv2.Service)) *world {
+	t.Helper()
 	db, err := state.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +65,7 @@ func start(t *testing.T, dir string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	change(svc)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- svc.Run(ctx) }()
@@ -395,4 +403,42 @@ func TestPaging(t *testing.T) {
 	}
 	_, err := w.DescribeTargetGroups(t.Context(), &elb.DescribeTargetGroupsInput{Names: []string{"none"}})
 	wantError(t, err, "TargetGroupNotFound")
+}
+
+func itoa(n int32) string { return fmt.Sprint(n) }
+
+// book is a Publisher that remembers the newest values.
+type book struct {
+	mu     sync.Mutex
+	values map[string]float64
+}
+
+func (b *book) Put(namespace, name, _ string, dims []cloudwatch.Dimension, value float64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	key := namespace + " " + name
+	for _, d := range dims {
+		kind, _, _ := strings.Cut(d.Value, "/")
+		key += " " + d.Name + "=" + kind
+	}
+	b.values[key] = value
+}
+
+func TestMetrics(t *testing.T) {
+	b := &book{values: map[string]float64{}}
+	w := startWith(t, "", func(s *elbv2.Service) { s.PublishTo(b) })
+	lb, g := w.balancer("web"), w.group("app")
+	w.register(g, w.app("hi"))
+	url := w.at(w.listener(lb, 18432, forward(g)))
+	w.eventually("healthy", func() bool { return slices.Equal(w.health(g), []string{"healthy"}) })
+	for range 7 {
+		get(url)
+	}
+	// One minute is 3 s on this clock.
+	w.eventually("a minute", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.values["AWS/ApplicationELB RequestCount LoadBalancer=app"] == 7 && b.values["AWS/ApplicationELB HTTPCode_Target_2XX_Count LoadBalancer=app TargetGroup=targetgroup"] == 7 &&
+			b.values["AWS/ApplicationELB RequestCountPerTarget TargetGroup=targetgroup"] == 7 && b.values["AWS/ApplicationELB HealthyHostCount LoadBalancer=app TargetGroup=targetgroup"] == 1
+	})
 }

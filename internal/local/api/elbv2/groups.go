@@ -43,7 +43,7 @@ func (s *Service) createGroup(ctx context.Context, in *elbv2api.CreateTargetGrou
 	switch {
 	case kind != "instance" && kind != "ip":
 		return nil, wire.Errorf("ValidationError", "not supported: targets of the type %s", kind)
-	case protocol != "HTTP" && protocol != "HTTPS" && protocol != "TCP":
+	case protocol != "HTTP" && protocol != "HTTPS" && protocol != "TCP" && protocol != "TLS":
 		return nil, wire.Errorf("ValidationError", "not supported: target groups of the protocol %q", protocol)
 	case in.Port == nil:
 		return nil, wire.Errorf("ValidationError", "A port must be specified")
@@ -296,8 +296,22 @@ func (s *Service) modifyGroupAttributes(_ context.Context, in *elbv2api.ModifyTa
 			case "stickiness.lb_cookie.duration_seconds", "stickiness.app_cookie.duration_seconds":
 				err = between(k, v, 1, 604800)
 			case "load_balancing.algorithm.type":
-				if v != "round_robin" && v != "least_outstanding_requests" && v != "weighted_random" {
-					err = wire.Errorf("ValidationError", "'%s' is not a load balancing algorithm", v)
+				err = oneOf(k, v, "round_robin", "least_outstanding_requests", "weighted_random")
+			case "stickiness.enabled", "proxy_protocol_v2.enabled", "preserve_client_ip.enabled", "deregistration_delay.connection_termination.enabled":
+				err = oneOf(k, v, "true", "false")
+			case "stickiness.type":
+				if err = oneOf(k, v, "lb_cookie", "app_cookie"); *g.API.Protocol != "HTTP" && *g.API.Protocol != "HTTPS" {
+					err = oneOf(k, v, "source_ip")
+				}
+			case "stickiness.app_cookie.cookie_name":
+				if strings.HasPrefix(v, "AWSALB") {
+					err = invalid("The cookie name '%s' is reserved for the load balancer", v)
+				}
+			case "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count":
+				err = between(k, v, 1, 1000)
+			case "target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage":
+				if v != "off" {
+					err = between(k, v, 1, 100)
 				}
 			}
 			if err != nil {

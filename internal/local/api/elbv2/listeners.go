@@ -171,7 +171,7 @@ func (s *Service) createListener(_ context.Context, in *elbv2api.CreateListenerI
 		}
 		l := &Listener{Tags: in.Tags, Attributes: map[string]string{"routing.http.response.server.enabled": "true"}, API: elbv2api.Listener{ListenerArn: wire.Ptr(strings.Replace(arn, ":loadbalancer/", ":listener/", 1) + "/" + newID()), LoadBalancerArn: &arn, Port: in.Port,
 			Protocol: &protocol, Certificates: in.Certificates, SslPolicy: in.SslPolicy, AlpnPolicy: in.AlpnPolicy, DefaultActions: actions}}
-		if protocol == "HTTPS" && l.API.SslPolicy == nil {
+		if protocol != "HTTP" && protocol != "TCP" && l.API.SslPolicy == nil {
 			l.API.SslPolicy = wire.Ptr("ELBSecurityPolicy-2016-08")
 		}
 		s.listeners.Put(tx, *l.API.ListenerArn, l)
@@ -184,10 +184,10 @@ func checkProtocol(kind, protocol string, certificates []elbv2api.Certificate) e
 	switch {
 	case kind == "application" && protocol != "HTTP" && protocol != "HTTPS":
 		return wire.Errorf("ValidationError", "Protocol '%s' must be one of 'HTTP, HTTPS' for an application load balancer", protocol)
-	case kind == "network" && protocol != "TCP":
+	case kind == "network" && protocol != "TCP" && protocol != "TLS":
 		return wire.Errorf("ValidationError", "not supported: network listeners of the protocol %s", protocol)
-	case protocol == "HTTPS" && len(certificates) == 0:
-		return wire.Errorf("CertificateNotFound", "A certificate must be specified for HTTPS listeners")
+	case (protocol == "HTTPS" || protocol == "TLS") && len(certificates) == 0:
+		return wire.Errorf("CertificateNotFound", "A certificate must be specified for %s listeners", protocol)
 	}
 	return nil
 }
@@ -220,6 +220,14 @@ func (s *Service) modifyListener(_ context.Context, in *elbv2api.ModifyListenerI
 		}
 		if err := checkProtocol(wire.Value(lb.API.Type), *a.Protocol, a.Certificates); err != nil {
 			return err
+		}
+		if err := checkRange("port", a.Port, 1, 65535); err != nil {
+			return err
+		}
+		for _, other := range s.listenersOf(tx, *a.LoadBalancerArn) {
+			if have, _ := s.listeners.Get(tx, other); other != *a.ListenerArn && *have.API.Port == *a.Port {
+				return wire.Errorf("DuplicateListener", "A listener already exists on this port for this load balancer '%s'", *a.LoadBalancerArn)
+			}
 		}
 		if len(in.DefaultActions) > 0 {
 			actions, err := s.checkActions(tx, *a.LoadBalancerArn, in.DefaultActions)

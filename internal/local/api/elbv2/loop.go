@@ -60,6 +60,11 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making a certificate: %w", err)
 	}
+	if s.publisher != nil {
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { s.publishEachMinute(ctx) })
+	}
 	var said string
 	for {
 		plan := s.plan(certificate)

@@ -176,6 +176,9 @@ func (s *Service) createRule(_ context.Context, in *elbv2api.CreateRuleInput) (*
 	if priority < 1 || priority > 50000 {
 		return nil, wire.Errorf("ValidationError", "Priority '%d' must be between '1' and '50000' inclusive", priority)
 	}
+	if len(in.Actions) == 0 {
+		return nil, invalid("An action must be specified")
+	}
 	if _, err := conditions(in.Conditions); err != nil {
 		return nil, err
 	}
