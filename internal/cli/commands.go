@@ -5,7 +5,8 @@ import "github.com/spf13/cobra"
 // The commands by group, in the order the help shows them.
 
 func shipCommands() []*cobra.Command {
-	return []*cobra.Command{newImagesCommand()}
+	return []*cobra.Command{newCheckCommand(), newSchemaCommand(), newTestCommand(), newBuildCommand(), newPushCommand(), newPlanCommand(), newDeployCommand(), newApproveCommand(), newPromoteCommand(),
+		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newImagesCommand()}
 }
 
 func sizeCommands() []*cobra.Command {
@@ -13,5 +14,5 @@ func sizeCommands() []*cobra.Command {
 }
 
 func localCommands() []*cobra.Command {
-	return []*cobra.Command{newLocalCommand()}
+	return []*cobra.Command{newDemoCommand(), newLocalCommand(), newProviderCommand()}
 }

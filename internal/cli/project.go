@@ -30,7 +30,11 @@ type shipFlags struct {
 }
 
 func (f *shipFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&f.file, "file", "f", "slipway.yaml", "the service's definition")
+	if cmd.Name() == "logs" { // where -f means follow, as everywhere
+		cmd.Flags().StringVar(&f.file, "file", "slipway.yaml", "the service's definition")
+	} else {
+		cmd.Flags().StringVarP(&f.file, "file", "f", "slipway.yaml", "the service's definition")
+	}
 	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON object a line")
 }
 

@@ -34,28 +34,38 @@ func (t *toolchain) ready(ctx context.Context, p *printer) (tfexec.Tool, error) 
 	if err != nil {
 		return tool, err
 	}
-	if t.dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return tool, fmt.Errorf("finding the user's cache folder: %w", err)
-		}
-		t.dir = filepath.Join(cache, "slipway")
-	}
-	self, err := os.Executable()
-	if err != nil {
-		return tool, fmt.Errorf("finding this program: %w", err)
-	}
-	if err := os.MkdirAll(t.dir, 0o755); err != nil {
-		return tool, err
-	}
-	if err := tfexec.InstallProvider(t.mirror(), Version, self); err != nil {
-		return tool, err
-	}
-	if err := tfexec.WriteConfig(t.config(), t.mirror()); err != nil {
+	if err := t.install(); err != nil {
 		return tool, err
 	}
 	t.tool = &tool
 	return tool, nil
+}
+
+// install puts this program into the mirror as the provider, and writes the configuration that uses it.
+func (t *toolchain) install() error {
+	if t.dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return fmt.Errorf("finding the user's cache folder: %w", err)
+		}
+		t.dir = filepath.Join(cache, "slipway")
+	}
+	abs, err := filepath.Abs(t.dir)
+	if err != nil {
+		return err
+	}
+	t.dir = abs
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	if err := os.MkdirAll(t.dir, 0o755); err != nil {
+		return fmt.Errorf("making the provider's folder: %w", err)
+	}
+	if err := tfexec.InstallProvider(t.mirror(), Version, self); err != nil {
+		return err
+	}
+	return tfexec.WriteConfig(t.config(), t.mirror())
 }
 
 func (t *toolchain) mirror() string { return filepath.Join(t.dir, "providers") }

@@ -55,6 +55,7 @@ type Config struct {
 type Local struct {
 	cfg     Config
 	server  *wire.Server
+	faults  wire.Faults
 	db      *state.DB
 	ecs     *state.ECS
 	clock   clock.Clock
@@ -163,7 +164,7 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() error {
-		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, TargetGroups: l.elb})
+		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, TargetGroups: l.elb, Subnets: l.ec2})
 		return err
 	})
 	step(func() (err error) {
@@ -176,6 +177,8 @@ func (l *Local) register(files string) error {
 	tokens := registry.NewTokens(l.clock.Now)
 	ecr.Register(svc("ecr"), ecr.Deps{Store: l.registry, Tokens: tokens, Host: func() string { return cfg.Address }, Account: cfg.Account})
 	l.server.Fallback("/v2/", registry.NewServer(l.registry, tokens))
+	l.server.Use(l.faults.Middleware)
+	l.server.Fallback("/_slipway/faults", &l.faults)
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
 	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Log: cfg.Log})
 	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l},

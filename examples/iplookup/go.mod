@@ -1,3 +1,0 @@
-module example.com/iplookup
-
-go 1.24

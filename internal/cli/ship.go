@@ -1,0 +1,424 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ecs/slipway/internal/image"
+	"github.com/slipway-ecs/slipway/internal/release"
+	"github.com/slipway-ecs/slipway/internal/service"
+)
+
+func newCheckCommand() *cobra.Command {
+	var f shipFlags
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check slipway.yaml; every fault with its line and column",
+		Args:  cobra.NoArgs,
+		Example: `  slipway check
+  slipway check -f services/shop/slipway.yaml`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			file, err := readDefinition(f.file)
+			if err != nil {
+				return err
+			}
+			newPrinter(cmd.OutOrStdout(), f.json).Data("checked", fmt.Sprintf("%s is good: service %s in %s", f.file, file.Service, strings.Join(file.Environments(), ", ")),
+				map[string]any{"service": file.Service, "environments": file.Environments()})
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func newSchemaCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "schema",
+		Short:   "Print the JSON Schema of slipway.yaml, for editors",
+		Args:    cobra.NoArgs,
+		Example: "  slipway schema > slipway.schema.json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			data, err := service.Schema()
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.TrimSpace(string(data)))
+			return err
+		},
+	}
+}
+
+func newTestCommand() *cobra.Command {
+	var f shipFlags
+	cmd := &cobra.Command{
+		Use:     "test",
+		Short:   "Run the service's tests; if its image is pushed, record that they passed",
+		Args:    cobra.NoArgs,
+		Example: "  slipway test",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			if err := pr.test(cmd.Context()); err != nil {
+				return err
+			}
+			repo, err := pr.repository(cmd.Context())
+			if err != nil {
+				pr.p.Line("not recorded: %v", err)
+				return nil
+			}
+			digest, err := pr.resolve(cmd.Context(), repo, "")
+			if err != nil {
+				pr.p.Line("not recorded: the image of this commit is not pushed yet")
+				return nil
+			}
+			return pr.record(cmd.Context(), repo, release.Statement{Kind: release.Tested, Subject: digest, Outcome: release.Succeeded})
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+func newBuildCommand() *cobra.Command {
+	var f shipFlags
+	var push, tested, allowDirty bool
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Build the image of the commit that is checked out",
+		Long: `Builds with ko for Go programs (no daemon; the same commit gives the same digest), or with the
+engine that is there for a Dockerfile. With --push the image is pushed with its tags: the short
+commit hash, every git tag of the commit, and latest on the main branch.`,
+		Args: cobra.NoArgs,
+		Example: `  slipway build
+  slipway build --push`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			_, err = pr.produce(cmd.Context(), push, tested, allowDirty)
+			return err
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&push, "push", false, "push the image with its tags")
+	cmd.Flags().BoolVar(&tested, "tested", false, "record that the tests of this commit have passed")
+	cmd.Flags().BoolVar(&allowDirty, "allow-dirty", false, "push an image of files that are in no commit, marked -dirty")
+	return cmd
+}
+
+// produce builds and, if asked, pushes.
+func (pr *project) produce(ctx context.Context, push, tested, allowDirty bool) (image.Digest, error) {
+	src, err := pr.source(ctx)
+	if err != nil {
+		return "", exitWith(ExitBadInput, err)
+	}
+	if src.Dirty && push && !allowDirty {
+		return "", exitWith(ExitRefused, fmt.Errorf("the working tree of %s has changes that are in no commit; commit them, or push with --allow-dirty", src.Root))
+	}
+	img, err := pr.build(ctx, src)
+	if err != nil {
+		return "", err
+	}
+	defer img.Close()
+	pr.p.Done("built %s from commit %s (%s)", img.Digest.Short(), src.Commit[:7], size(img))
+	if !push {
+		pr.p.Data("built", "", map[string]any{"digest": img.Digest, "commit": src.Commit})
+		return img.Digest, nil
+	}
+	repo, tags, err := pr.push(ctx, img, src, tested)
+	if err != nil {
+		return "", err
+	}
+	pr.p.Done("pushed %s as %s", repo+"@"+string(img.Digest), strings.Join(tags, ", "))
+	pr.p.Data("pushed", "", map[string]any{"repository": repo, "digest": img.Digest, "tags": tags})
+	return img.Digest, nil
+}
+
+func newPushCommand() *cobra.Command {
+	var f shipFlags
+	cmd := &cobra.Command{
+		Use:     "push",
+		Short:   "Build and push (the same as build --push)",
+		Args:    cobra.NoArgs,
+		Example: "  slipway push",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			_, err = pr.produce(cmd.Context(), true, false, false)
+			return err
+		},
+	}
+	f.add(cmd)
+	return cmd
+}
+
+// target finds the digest a deploy or plan is about.
+func (pr *project) target(ctx context.Context, ref string) (repo string, digest image.Digest, err error) {
+	if repo, err = pr.repository(ctx); err != nil {
+		return "", "", err
+	}
+	digest, err = pr.resolve(ctx, repo, ref)
+	return repo, digest, err
+}
+
+func newPlanCommand() *cobra.Command {
+	var f shipFlags
+	var ref string
+	cmd := &cobra.Command{
+		Use:   "plan ENVIRONMENT",
+		Short: "Show what a deployment would change",
+		Args:  cobra.ExactArgs(1),
+		Example: `  slipway plan qa
+  slipway plan prod --image v1.4.2`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			repo, digest, err := pr.target(cmd.Context(), ref)
+			if err != nil {
+				return err
+			}
+			p, err := pr.plan(cmd.Context(), args[0], repo+"@"+string(digest), pr.releaseName(cmd.Context(), repo, digest))
+			if err != nil {
+				return err
+			}
+			text, err := p.runner.ShowText(cmd.Context(), planFile)
+			if err != nil {
+				return err
+			}
+			pr.p.Data("plan", text, map[string]any{"environment": args[0], "digest": digest, "changes": p.plan.Changes})
+			return nil
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&ref, "image", "", "tag or digest (default: the image of the commit that is checked out)")
+	return cmd
+}
+
+func newDeployCommand() *cobra.Command {
+	var f shipFlags
+	var ref string
+	var build bool
+	cmd := &cobra.Command{
+		Use:   "deploy ENVIRONMENT",
+		Short: "Deploy an image to an environment by Terraform",
+		Long: `Renders the environment's Terraform root module from slipway.yaml, plans it to a file and applies
+that file. The apply waits for the truth: it ends well only when the deployment is SUCCESSFUL and
+the new revision serves. What promotion asks for in slipway.yaml holds here as well.
+
+Exit codes: 0 deployed; 2 bad input; 3 failed and rolled back; 4 failed and not rolled back;
+5 still going; 6 refused.`,
+		Args: cobra.ExactArgs(1),
+		Example: `  slipway deploy qa --build
+  slipway deploy qa
+  slipway deploy prod --image v1.4.2`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			ctx, env := cmd.Context(), args[0]
+			if _, _, err := pr.spec(env); err != nil {
+				return err
+			}
+			if build {
+				if err := pr.test(ctx); err != nil {
+					return err
+				}
+				if _, err := pr.produce(ctx, true, true, false); err != nil {
+					return err
+				}
+			}
+			repo, digest, err := pr.target(ctx, ref)
+			if err != nil {
+				return err
+			}
+			if err := pr.allowed(ctx, env, "", repo, digest); err != nil {
+				return err
+			}
+			return pr.ship(ctx, env, repo, digest)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&ref, "image", "", "tag or digest (default: the image of the commit that is checked out)")
+	cmd.Flags().BoolVar(&build, "build", false, "test, build and push first")
+	return cmd
+}
+
+// ship deploys, smoke-tests and says so.
+func (pr *project) ship(ctx context.Context, env, repo string, digest image.Digest) error {
+	pr.p.Line("deploying %s to %s", digest.Short(), env)
+	done, err := pr.deploy(ctx, env, repo, digest)
+	if err != nil {
+		return err
+	}
+	if err := pr.smoke(ctx, env); err != nil {
+		return exitWith(ExitNotRolledBack, err)
+	}
+	said := fmt.Sprintf("%s runs %s", env, digest.Short())
+	if done.Tag != "" {
+		said += " (" + done.Tag + ")"
+	}
+	pr.p.Done("%s %s", said, done.URL)
+	pr.p.Data("deployed", "", map[string]any{"environment": env, "digest": digest, "url": done.URL, "tag": done.Tag})
+	return nil
+}
+
+func newApproveCommand() *cobra.Command {
+	var f shipFlags
+	var ref, from, by, note string
+	cmd := &cobra.Command{
+		Use:   "approve ENVIRONMENT",
+		Short: "Record that an image may go to an environment",
+		Long: `An approval is bound to a digest: it says nothing about any other image. Without --image it is
+about what the environment before (promotion.from in slipway.yaml, or --from) runs now.`,
+		Args: cobra.ExactArgs(1),
+		Example: `  slipway approve prod
+  slipway approve prod --from qa --note "tested on three browsers"
+  slipway approve prod --image v1.4.2 --by alice@example.com`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			ctx, env := cmd.Context(), args[0]
+			if _, _, err := pr.spec(env); err != nil {
+				return err
+			}
+			repo, err := pr.repository(ctx)
+			if err != nil {
+				return err
+			}
+			var digest image.Digest
+			if before := cmp.Or(from, pr.file.Promotion[env].From); ref == "" && before != "" {
+				digest, err = pr.runningIn(ctx, before, repo)
+			} else {
+				digest, err = pr.resolve(ctx, repo, ref)
+			}
+			if err != nil {
+				return err
+			}
+			return pr.approve(ctx, env, repo, digest, by, note)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&ref, "image", "", "tag or digest")
+	cmd.Flags().StringVar(&from, "from", "", "approve what this environment runs")
+	cmd.Flags().StringVar(&by, "by", "", "who approves (default: git's user.email, or the CI system's user)")
+	cmd.Flags().StringVar(&note, "note", "", "why, or what was tested")
+	return cmd
+}
+
+func (pr *project) approve(ctx context.Context, env, repo string, digest image.Digest, by, note string) error {
+	if by == "" {
+		by = pr.who(ctx)
+	}
+	st := release.Statement{Kind: release.ApprovedFor, Subject: digest, Environment: env, Outcome: release.Succeeded, By: by}
+	if note != "" {
+		st.Details = map[string]string{"note": note}
+	}
+	if err := pr.record(ctx, repo, st); err != nil {
+		return err
+	}
+	pr.p.Done("%s is approved for %s by %s", digest.Short(), env, by)
+	pr.p.Data("approved", "", map[string]any{"environment": env, "digest": digest, "by": by})
+	return nil
+}
+
+func newPromoteCommand() *cobra.Command {
+	var f shipFlags
+	var from, to string
+	cmd := &cobra.Command{
+		Use:   "promote --from ENVIRONMENT --to ENVIRONMENT",
+		Short: "Deploy to one environment the very digest another one runs",
+		Long: `Takes the digest that runs successfully in --from, checks what slipway.yaml asks of a promotion
+(tests, approval, time, scan, freezes), and deploys that digest to --to. Every refusal names the
+rule and what would satisfy it (exit code 6).`,
+		Args:    cobra.NoArgs,
+		Example: "  slipway promote --from qa --to prod",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if from == "" || to == "" {
+				return badInput("--from and --to are both needed: slipway promote --from qa --to prod")
+			}
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			repo, err := pr.repository(ctx)
+			if err != nil {
+				return err
+			}
+			digest, err := pr.runningIn(ctx, from, repo)
+			if err != nil {
+				return err
+			}
+			if err := pr.allowed(ctx, to, from, repo, digest); err != nil {
+				return err
+			}
+			return pr.ship(ctx, to, repo, digest)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&from, "from", "", "environment that runs the image")
+	cmd.Flags().StringVar(&to, "to", "", "environment to deploy it to")
+	return cmd
+}
+
+func newRollbackCommand() *cobra.Command {
+	var f shipFlags
+	var to string
+	cmd := &cobra.Command{
+		Use:   "rollback ENVIRONMENT",
+		Short: "Deploy what an environment ran successfully before",
+		Args:  cobra.ExactArgs(1),
+		Example: `  slipway rollback prod
+  slipway rollback prod --to v1.4.1`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			pr, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			ctx, env := cmd.Context(), args[0]
+			repo, err := pr.repository(ctx)
+			if err != nil {
+				return err
+			}
+			history, err := pr.ledger.History(ctx, repo)
+			if err != nil {
+				return err
+			}
+			now, running := release.Current(history, env)
+			var digest image.Digest
+			if to != "" {
+				digest, err = pr.resolve(ctx, repo, to)
+			} else if before, ok := release.Previous(history, env); ok {
+				digest = before.Digest
+			} else {
+				err = exitWith(ExitRefused, fmt.Errorf("%s has run nothing else successfully; name an image with --to", env))
+			}
+			if err != nil {
+				return err
+			}
+			if err := pr.ship(ctx, env, repo, digest); err != nil {
+				return err
+			}
+			if !running || now.Digest == digest {
+				return nil
+			}
+			return pr.record(ctx, repo, release.Statement{Kind: release.RolledBack, Subject: now.Digest, Environment: env, Outcome: release.Succeeded, To: digest})
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&to, "to", "", "tag or digest (default: what ran before)")
+	return cmd
+}
