@@ -74,6 +74,38 @@ func pushApp(t *testing.T, host string) string {
 	return host + "/app@" + digest.String()
 }
 
+// underLoad makes requests one after another while do runs and returns what failed.
+func underLoad(t *testing.T, url string, do func()) []error {
+	t.Helper()
+	stop, ended := make(chan struct{}), make(chan []error)
+	go func() {
+		var failed []error
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				t.Logf("%d requests", n)
+				ended <- failed
+				return
+			default:
+			}
+			resp, err := http.Get(url)
+			if err == nil {
+				if _, err = io.Copy(io.Discard, resp.Body); err == nil && resp.StatusCode != http.StatusOK {
+					err = errors.New(resp.Status)
+				}
+				resp.Body.Close()
+			}
+			if err != nil {
+				failed = append(failed, err)
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+	}()
+	do()
+	close(stop)
+	return <-ended
+}
+
 func second(_ int, err error) error { return err }
 
 func webApp() service.Spec {
@@ -121,13 +153,27 @@ func TestDeploymentsTellTheTruth(t *testing.T) {
 	if string(body) != "version 1\n" {
 		t.Errorf("%s answers %q", out.URL, body)
 	}
+	if failed := underLoad(t, out.URL, func() {
+		tg := target()
+		tg.Spec.Containers[0].Env["VERSION"] = "2"
+		tg.Spec.Count = 2
+		if _, err := c.Deploy().Apply(ctx, tg, report); err != nil {
+			t.Error(err)
+		}
+		tg.Spec.Count = 1
+		if _, err := c.Deploy().Apply(ctx, tg, report); err != nil {
+			t.Error(err)
+		}
+	}); len(failed) > 0 {
+		t.Errorf("%d requests failed during the rollout: %v", len(failed), failed[0])
+	}
 	for _, bad := range []struct {
 		name   string
 		change func(*deploy.Target)
 		cause  deploy.Cause
 		says   string
 	}{
-		{"crash", func(t *deploy.Target) { t.Spec.Containers[0].Env["MODE"] = "crash" }, deploy.CauseCrash, "exited with code 2 within 1 s of starting: panic: no database"},
+		{"crash", func(t *deploy.Target) { t.Spec.Containers[0].Env["MODE"] = "crash" }, deploy.CauseCrash, ": panic: no database"},
 		{"memory", func(t *deploy.Target) { t.Spec.Containers[0].Env["MODE"] = "memory" }, deploy.CauseMemory, "killed for memory: the limit is 64 MiB"},
 		{"health", func(t *deploy.Target) { t.Spec.Containers[0].Env["MODE"] = "500" }, deploy.CauseHealthPath, "answers 500, wanted 200"},
 		{"secret", func(t *deploy.Target) { t.Spec.Containers[0].Secrets["KEY"] = "/app/none" }, deploy.CauseSecret, "/app/none"},

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -323,6 +324,40 @@ func (s Service) settled() bool {
 	return false
 }
 
+// counted waits, where only the count was changed, until so many tasks run.
+func (r *run) counted(ctx context.Context) error {
+	want := r.d.service.Desired
+	if r.d.scaling != nil || r.d.service.Daemon || want == r.o.service.Desired {
+		return nil
+	}
+	timeout := cmp.Or(r.d.target.Spec.Deployment.Timeout, defaultTimeout)
+	started, shown := r.clock.Now(), -1
+	for {
+		svc, err := r.ports.Services.Service(ctx, r.d.ref)
+		if err != nil {
+			return fmt.Errorf("watching service %s: %w", r.d.ref.Service, err)
+		}
+		if svc.Running != shown {
+			shown = svc.Running
+			r.event(r.report, Event{Kind: EventProgress, Resource: r.d.ref.Service, Desired: want, Running: shown, Message: fmt.Sprintf("%d of %d tasks run", shown, want)})
+		}
+		if svc.Running == want {
+			return nil
+		}
+		age := r.clock.Now().Sub(started)
+		if age > timeout {
+			ev := Evidence{Service: r.d.ref.Service, Desired: want, TimedOut: true, Waited: age}
+			for _, e := range slices.Backward(svc.Events) {
+				ev.Events = append(ev.Events, e)
+			}
+			return &Failure{Status: "TIMED_OUT", StillGoing: true, Diagnosis: Diagnose(ev)}
+		}
+		if err := r.clock.Wait(ctx, interval(age)); err != nil {
+			return err
+		}
+	}
+}
+
 // rollout follows the service's deployment, whoever started it, if one goes on.
 func (r *run) rollout(ctx context.Context) error {
 	if r.d.service == nil {
@@ -334,7 +369,7 @@ func (r *run) rollout(ctx context.Context) error {
 		if len(r.o.deployments) > 0 {
 			r.out.Deployment = r.o.deployments[0]
 		}
-		return nil
+		return r.counted(ctx)
 	}
 	if r.o.service != nil && r.plan.Rollout {
 		f.before, f.old, f.events = r.o.service.primary(), r.o.deployments, r.o.service.Events

@@ -76,7 +76,14 @@ func desire(t Target, lb *Listener) (desired, error) {
 			return desired{}, refuse("the service has a route, but the environment gives no listener for %q", spec.Route.Listener)
 		}
 		d.targetGroup = targetGroup(t, d.ref, *lb, tags)
-		if !strings.HasPrefix(lb.Protocol, "TCP") && lb.Protocol != "TLS" && lb.Protocol != "UDP" {
+		stream := lb.Protocol != "HTTP" && lb.Protocol != "HTTPS"
+		switch {
+		case stream != (d.targetGroup.Protocol != "HTTP"):
+			return desired{}, refuse("a %s route cannot go through listener %s, which speaks %s", cmp.Or(spec.Route.Protocol, "HTTP"), spec.Route.Listener, lb.Protocol)
+		case spec.Route.Protocol == "GRPC" && lb.Protocol != "HTTPS":
+			return desired{}, refuse("a GRPC route needs an HTTPS listener; listener %s speaks %s", spec.Route.Listener, lb.Protocol)
+		}
+		if !stream {
 			d.rule = &Rule{Listener: lb.ARN, Owner: d.ref.owner(), Tags: tags, Conditions: conditions(*spec.Route)}
 		}
 	}

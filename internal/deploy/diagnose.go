@@ -253,8 +253,11 @@ func exitCode(t *Task) string {
 
 // lifetime is how long after its start a task ended.
 func lifetime(t *Task) string {
-	if t == nil || t.StartedAt.IsZero() || t.StoppedAt.Before(t.StartedAt) {
+	switch {
+	case t == nil || t.StoppedAt.Before(t.StartedAt):
 		return ""
+	case t.StartedAt.IsZero():
+		return " while starting"
 	}
 	return " within " + span(t.StoppedAt.Sub(t.StartedAt)) + " of starting"
 }

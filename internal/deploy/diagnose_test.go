@@ -31,6 +31,8 @@ func TestDiagnose(t *testing.T) {
 	}{
 		"crash": {Evidence{Stopped: died(4, "EssentialContainerExited", essential, TaskContainer{ExitCode: code(1), Logs: []string{"listening", "panic: no database", "goroutine 1"}})},
 			CauseCrash, "4 tasks exited with code 1 within 2 s of starting: panic: no database"},
+		"a crash before it counts as running": {Evidence{Stopped: []Task{{ID: "t", LastStatus: "STOPPED", StopCode: "EssentialContainerExited", StoppedReason: essential, StoppedAt: time.Now(), Containers: []TaskContainer{{Name: "app", ExitCode: code(2)}}}}},
+			CauseCrash, "1 task exited with code 2 while starting"},
 		"one crash without logs": {Evidence{Stopped: died(1, "EssentialContainerExited", essential, TaskContainer{ExitCode: code(139)})},
 			CauseCrash, "1 task exited with code 139 (segmentation fault) within 2 s of starting"},
 		"exits with 0": {Evidence{Stopped: died(3, "EssentialContainerExited", essential, TaskContainer{ExitCode: code(0), Logs: []string{"done"}})},

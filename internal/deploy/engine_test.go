@@ -401,6 +401,8 @@ func TestRefused(t *testing.T) {
 		"no listener":   func(tg *Target) { tg.Infra.Listener = "" },
 		"discovery":     func(tg *Target) { tg.Spec.Discovery = &service.Discovery{Kind: "consul"} },
 		"blue/green":    func(tg *Target) { tg.Spec.Deployment.Strategy = "BLUE_GREEN" },
+		"TCP over HTTP": func(tg *Target) { tg.Spec.Route.Protocol = "TCP" },
+		"GRPC":          func(tg *Target) { tg.Spec.Route.Protocol = "GRPC" },
 		"no container":  func(tg *Target) { tg.Spec.Containers = nil },
 		"scheduled job": func(tg *Target) { tg.Spec.Kind, tg.Spec.Schedule = service.KindJob, "rate(1 day)" },
 	} {

@@ -238,7 +238,7 @@ func (w *watch) readTasks(ctx context.Context) error {
 	}
 	w.evidence.Stopped, w.evidence.Running = nil, nil
 	for _, t := range w.tasks {
-		if t.LastStatus == "STOPPED" {
+		if t.ending() {
 			w.evidence.Stopped = append(w.evidence.Stopped, t)
 		} else {
 			w.evidence.Running = append(w.evidence.Running, t)
@@ -298,9 +298,14 @@ func reasonLine(t Task) string {
 	return s
 }
 
+// ending says that a task has stopped or is about to.
+func (t Task) ending() bool {
+	return t.LastStatus == "STOPPED" || t.DesiredStatus == "STOPPED" && t.StoppedReason != ""
+}
+
 // failed says that a task stopped for another reason than that ECS no longer wanted it.
 func (t Task) failed() bool {
-	return t.LastStatus == "STOPPED" && !strings.HasPrefix(t.StoppedReason, "Scaling activity initiated by")
+	return t.ending() && !strings.HasPrefix(t.StoppedReason, "Scaling activity initiated by")
 }
 
 func (w *watch) readTargets(targets []TargetHealth) {
@@ -424,6 +429,9 @@ func (w *watch) failed(dep Deployment) *Failure {
 }
 
 func (w *watch) failure(ctx context.Context, dep Deployment, going bool) error {
+	if err := w.linger(ctx); err != nil {
+		return err
+	}
 	for i := range w.evidence.Stopped { // what was not in the logs yet may be now
 		if t := &w.evidence.Stopped[i]; w.logs[t.ARN] && !hasLogs(*t) {
 			w.readLogs(ctx, t)
@@ -444,6 +452,25 @@ func (w *watch) failure(ctx context.Context, dep Deployment, going bool) error {
 	}
 	w.event(w.report, Event{Kind: EventDone, Resource: w.ref.Service, Status: f.Status, Message: f.Diagnosis.Sentence})
 	return f
+}
+
+// lingerFor is how long the end of tasks that are being stopped is waited for: their exit codes and
+// last words say why the deployment failed, and it may be over before they are.
+const lingerFor = 10 * time.Second
+
+func (w *watch) linger(ctx context.Context) error {
+	for waited := time.Duration(0); waited < lingerFor; waited += time.Second / 2 {
+		if !slices.ContainsFunc(w.evidence.Stopped, func(t Task) bool { return t.LastStatus != "STOPPED" && t.failed() }) {
+			return nil
+		}
+		if err := w.clock.Wait(ctx, time.Second/2); err != nil {
+			return err
+		}
+		if err := w.readTasks(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func hasLogs(t Task) bool {

@@ -100,9 +100,11 @@ func (w *world) tick() {
 			for _, t := range w.tasks {
 				if t.StartedBy == primary.ID {
 					code := s.exitCode
-					t.LastStatus, t.StopCode, t.StoppedReason = "STOPPED", "EssentialContainerExited", s.reason
-					t.StoppedAt = t.StartedAt.Add(1500 * time.Millisecond)
-					t.Containers[0].ExitCode = &code
+					t.LastStatus, t.DesiredStatus, t.StopCode, t.StoppedReason = "DEPROVISIONING", "STOPPED", "EssentialContainerExited", s.reason
+					time.AfterFunc(2*time.Second, func() { // later than the deployment
+						t.LastStatus, t.StoppedAt = "STOPPED", t.StartedAt.Add(1500*time.Millisecond)
+						t.Containers[0].ExitCode = &code
+					})
 				}
 			}
 			w.rollBack(d)
@@ -147,6 +149,7 @@ func (w *world) Service(context.Context, Ref) (Service, error) {
 		return Service{}, ErrNotFound
 	}
 	s := *w.service
+	s.Running = s.Desired
 	s.Rollouts = slices.Clone(s.Rollouts)
 	return s, nil
 }
