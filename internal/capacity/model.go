@@ -52,7 +52,8 @@ type Task struct {
 	Ports []Port // fixed host ports; two tasks with the same one cannot share an instance
 	Zones []string
 	// MaxPerInstance is how many tasks of the service may share an instance; 0: any number,
-	// 1: the constraint distinctInstance.
+	// 1: the constraint distinctInstance. It holds for all tasks of the service, as the strictest of
+	// theirs; tasks of no service count as one service.
 	MaxPerInstance int
 	// Spread asks to balance the service's tasks over the zones.
 	Spread bool

@@ -23,7 +23,7 @@ func (n *node) takes(it *item) bool {
 	if it.task == nil {
 		return true
 	}
-	if t := it.task; t.MaxPerInstance > 0 && n.services[t.Service] >= t.MaxPerInstance {
+	if it.limit > 0 && n.services[it.task.Service] >= it.limit {
 		return false
 	}
 	for _, p := range it.task.Ports {
@@ -47,7 +47,7 @@ func (n *node) add(id int32, it *item) {
 		}
 		n.ports[p.normal()] = true
 	}
-	if it.task.MaxPerInstance > 0 {
+	if it.limit > 0 {
 		if n.services == nil {
 			n.services = map[string]int{}
 		}
@@ -69,4 +69,18 @@ func (n *node) fill(p *pool) {
 // empty makes the node a fresh instance of the offer in the zone.
 func (n *node) empty(offer int, host Host, capacity Resources) {
 	*n = node{offer: offer, existing: -1, host: host, capacity: capacity, free: capacity, items: n.items[:0]}
+}
+
+// drop undoes an add of the item, but for the list of items.
+func (n *node) drop(it *item) {
+	n.free = n.free.Plus(it.need)
+	if it.task == nil {
+		return
+	}
+	for _, p := range it.task.Ports {
+		delete(n.ports, p.normal())
+	}
+	if it.limit > 0 {
+		n.services[it.task.Service]--
+	}
 }

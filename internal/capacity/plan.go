@@ -85,6 +85,7 @@ type planner struct {
 	price    []float64
 	zones    [][]string // of each offer
 	load     map[string]float64
+	sorted   []int // all offers by price, once asked for
 	useful   []int // offers no other one beats in every way
 	pool     *pool
 	dual     vector
@@ -114,6 +115,7 @@ func Plan(req *Request) Result {
 		items[i].value = items[i].need.vector().dot(w.dual)
 	}
 	w.pool = newPool(items)
+	w.pool.scarce = w.dual[3] > 0
 	w.fillExisting()
 	w.launchAll()
 	w.improve()
@@ -164,6 +166,7 @@ func (w *planner) beats(a, b int) bool {
 func (w *planner) items(result *Result) []item {
 	var items []item
 	index := map[Resources]int{}
+	limits := limitsOf(w.req.Tasks, w.req.Headroom.Tasks)
 	addTask := func(id int, t *Task) {
 		reason := ""
 		if !w.holdsAny(t) {
@@ -175,7 +178,8 @@ func (w *planner) items(result *Result) []item {
 			}
 			return
 		}
-		if t.plain() {
+		limit := limits[t.Service]
+		if t.plain() && limit == 0 {
 			if k, ok := index[t.Resources]; ok {
 				items[k].left += t.count()
 				items[k].from = append(items[k].from, share{id, t.count()})
@@ -186,7 +190,7 @@ func (w *planner) items(result *Result) []item {
 			return
 		}
 		for _, z := range w.spread(t) {
-			items = append(items, item{need: t.Resources, left: z.count, from: []share{{id, z.count}}, task: t, zone: z.zone})
+			items = append(items, item{need: t.Resources, left: z.count, from: []share{{id, z.count}}, task: t, zone: z.zone, limit: limit})
 		}
 	}
 	for i := range w.req.Tasks {
@@ -199,6 +203,21 @@ func (w *planner) items(result *Result) []item {
 		items = append(items, more(items, p)...)
 	}
 	return items
+}
+
+// limitsOf is how many tasks of a service may share an instance, for the services with a limit; of
+// several limits the strictest holds.
+func limitsOf(lists ...[]Task) map[string]int {
+	limits := map[string]int{}
+	for _, tasks := range lists {
+		for i := range tasks {
+			t := &tasks[i]
+			if m, ok := limits[t.Service]; t.MaxPerInstance > 0 && (!ok || t.MaxPerInstance < m) {
+				limits[t.Service] = t.MaxPerInstance
+			}
+		}
+	}
+	return limits
 }
 
 // more is so many percent of the tasks of the items, every so-manieth in the order of size.
@@ -216,7 +235,7 @@ func more(items []item, percent float64) []item {
 		due += float64(items[i].left) * percent / 100
 		if n := int(due); n > 0 {
 			due -= float64(n)
-			out = append(out, item{need: items[i].need, left: n, from: []share{{-1, n}}, task: items[i].task, zone: items[i].zone})
+			out = append(out, item{need: items[i].need, left: n, from: []share{{-1, n}}, task: items[i].task, zone: items[i].zone, limit: items[i].limit})
 		}
 	}
 	return out

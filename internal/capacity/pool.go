@@ -14,6 +14,7 @@ type item struct {
 	left  int     // how many wait
 	from  []share // which tasks they are
 	task  *Task   // the constraints; nil: resources decide alone
+	limit int     // of the service's tasks on an instance; 0: none
 	zone  string  // the zone spreading gave them; empty: any
 }
 
@@ -36,6 +37,7 @@ type pool struct {
 	logCPU  scale
 	logMem  scale
 	upper   [side]float64 // the CPU below which each class's items are
+	scarce  bool          // task network interfaces have a price
 	waiting int           // items with tasks left
 	demand  Resources     // of all that wait
 	first   int           // items before it have no tasks left
@@ -240,7 +242,7 @@ func (p *pool) next(n *node) int32 {
 		}
 		// No task of this class scores above the one that leaves no skew at all.
 		x := min(p.upper[r], float64(c)) * perC
-		if x-skew/2 <= best {
+		if x-skew/2 <= best && !p.scarce {
 			break
 		}
 		want := (x - skew) / perM
@@ -284,6 +286,12 @@ func (p *pool) try(n *node, cellIndex int, edge bool, perC, perM, skew float64, 
 		}
 		x, y := float64(it.need.CPU)*perC, float64(it.need.Memory)*perM
 		score := (x+y)/2 - steer*math.Abs(skew-(x-y))
+		if p.scarce {
+			// Interfaces run out too: the next task is to leave them in proportion with the rest.
+			e := float64(n.free.ENI-it.need.ENI) / float64(max(n.capacity.ENI, 1))
+			left := (float64(n.free.CPU-it.need.CPU)*perC + float64(n.free.Memory-it.need.Memory)*perM) / 2
+			score -= math.Abs(e - left)
+		}
 		if score > *best {
 			*best, *bestCell, *bestOffset = score, cellIndex, k
 		}

@@ -1,0 +1,614 @@
+package capacity
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Cluster is the instances there are with what runs on them, and what could be launched instead.
+type Cluster struct {
+	Instances []Occupied
+	Offers    []Offer
+	Zones     []string
+	Overhead  Resources // of the daemons on a new instance
+	Trunking  bool
+}
+
+// Occupied is an instance and its tasks.
+type Occupied struct {
+	Host
+	Capacity Resources // registered
+	Daemons  Resources // taken by tasks that end with the instance
+	Price    float64   // USD an hour
+	Tasks    []Running // others than daemons
+	Expired  bool      // to be replaced when it costs nothing more: out of date
+	Keep     bool      // not to be disrupted, but it may get tasks
+	Closed   bool      // gets no tasks: it drains, or is cordoned
+}
+
+// Running is a task on an instance.
+type Running struct {
+	ID   string
+	Task *Task // its shape and constraints; Count does not matter
+	// Pinned tasks cannot be moved: protected from scale-in, or of no service.
+	Pinned bool
+}
+
+// NoLimit lifts a budget.
+const NoLimit = -1
+
+// Budgets limit what consolidation may disrupt. The zero value permits only what disrupts nothing:
+// instances without tasks.
+type Budgets struct {
+	Instances int            // instances with tasks that may go; NoLimit: any number
+	Tasks     int            // tasks that may move; NoLimit: any number
+	Service   map[string]int // tasks of a service that may move; services not named: any number
+	MinSaving float64        // USD an hour a move that disrupts must save; expired ones excepted
+}
+
+// Kind tells moves apart, in the order they are looked for.
+type Kind int
+
+// The kinds of moves.
+const (
+	Empty   Kind = iota // an instance without tasks goes
+	Renew               // an expired instance goes; its tasks go elsewhere, or to a new one
+	Spread              // an instance goes; its tasks find room on others
+	Merge               // several instances go for one new one
+	Replace             // an instance goes for a cheaper new one
+)
+
+func (k Kind) String() string {
+	return [...]string{"empty", "renew", "spread", "merge", "replace"}[k]
+}
+
+// New is the place of tasks on the instance a move launches.
+const New = -1
+
+// Relocation is where one displaced task goes.
+type Relocation struct {
+	From int // index of the instance
+	Task int // index in its Tasks
+	To   int // index of the instance, or New
+}
+
+// Move is one step of consolidation: victims go, and each of their tasks has a place. Moves are to
+// be made in order; no instance that gets tasks in one of them goes in a later one, so no task
+// moves twice.
+type Move struct {
+	Kind    Kind
+	Victims []int
+	Launch  bool
+	Offer   int    // index in Cluster.Offers, if Launch
+	Zone    string // of the new instance, if Launch
+	Tasks   []Relocation
+	Saving  float64 // USD an hour
+}
+
+// Worth is the saving for each task that moves.
+func (m *Move) Worth() float64 { return m.Saving / float64(1+len(m.Tasks)) }
+
+// Consolidate finds the moves that make the cluster cheaper, or renew it, within the budgets. Every
+// move is proved on a copy of the state: each displaced task has a place that admits it, on hosts
+// as the moves before left them. The cluster is not changed.
+func Consolidate(c *Cluster, b Budgets) []Move {
+	w := newMerger(c, b)
+	w.stage(Empty, func(v int) bool { return len(c.Instances[v].Tasks) == 0 })
+	w.stage(Renew, func(v int) bool { return c.Instances[v].Expired })
+	w.stage(Spread, func(v int) bool { return true })
+	w.merges()
+	w.stage(Replace, func(v int) bool { return true })
+	return w.moves
+}
+
+// merger is the work on one consolidation.
+type merger struct {
+	c       *Cluster
+	p       *planner // for the offers
+	b       Budgets
+	service map[string]int // what is left of each service's budget
+	hosts   []*node
+	rooms   *rooms
+	state   []fate
+	items   [][]item // of each instance's tasks
+	used    []Resources
+	open    Resources // free on all hosts that get tasks
+	moves   []Move
+}
+
+// fate is what became of an instance.
+type fate byte
+
+const (
+	stays fate = iota
+	gets       // it got tasks: it must stay
+	gone
+	closed // gets none, may go
+)
+
+func newMerger(c *Cluster, b Budgets) *merger {
+	w := &merger{c: c, b: b, service: maps.Clone(b.Service)}
+	w.p = &planner{req: &Request{Offers: c.Offers, Zones: c.Zones, Overhead: c.Overhead, Trunking: c.Trunking}, load: map[string]float64{}}
+	w.p.readOffers()
+	limits := map[string]int{}
+	var total Resources
+	for i := range c.Instances {
+		for k := range c.Instances[i].Tasks {
+			t := c.Instances[i].Tasks[k].Task
+			if m, ok := limits[t.Service]; t.MaxPerInstance > 0 && (!ok || t.MaxPerInstance < m) {
+				limits[t.Service] = t.MaxPerInstance
+			}
+		}
+	}
+	for i := range c.Instances {
+		in := &c.Instances[i]
+		n := &node{offer: -1, existing: i, host: in.Host, capacity: in.Capacity, free: in.Capacity.Minus(in.Daemons)}
+		items := make([]item, len(in.Tasks))
+		var used Resources
+		for k := range in.Tasks {
+			t := in.Tasks[k].Task
+			it := item{need: t.Resources, left: 1}
+			if limit := limits[t.Service]; !t.plain() || limit > 0 {
+				it.task, it.limit = t, limit
+			}
+			if t.Spread {
+				it.zone = in.Zone // its service's balance stays as it is
+			}
+			items[k] = it
+			used = used.Plus(it.need)
+			n.add(int32(k), &it)
+		}
+		n.items = nil
+		w.items = append(w.items, items)
+		w.used = append(w.used, used)
+		w.hosts = append(w.hosts, n)
+		total = total.Plus(used)
+		f := stays
+		if in.Closed {
+			f = closed
+		} else {
+			w.p.load[in.Zone]++
+		}
+		w.state = append(w.state, f)
+	}
+	prices := solveBound(w.p.vectors, w.p.price, total.vector()).Prices
+	if prices == (vector{}) {
+		prices = vector{4, 1, 0, 0} // nothing is on offer: any sensible weights do
+	}
+	w.rooms = newRooms(w.hosts, prices)
+	for i := range w.hosts {
+		if w.state[i] == closed {
+			w.rooms.remove(i)
+		} else {
+			w.open = w.open.Plus(w.roomOf(i))
+		}
+	}
+	return w
+}
+
+func (w *merger) roomOf(i int) Resources {
+	f := w.hosts[i].free
+	return Resources{max(f.CPU, 0), max(f.Memory, 0), max(f.GPU, 0), max(f.ENI, 0)}
+}
+
+// stage tries to do without each instance the choice admits, those first that save most for each
+// task that moves.
+func (w *merger) stage(kind Kind, choice func(v int) bool) {
+	var victims []int
+	for v := range w.c.Instances {
+		if w.mayGo(v) && choice(v) {
+			victims = append(victims, v)
+		}
+	}
+	w.rank(victims)
+	for _, v := range victims {
+		if !w.mayGo(v) || !w.affordable([]int{v}) {
+			continue
+		}
+		m := Move{Kind: kind, Victims: []int{v}, Saving: w.c.Instances[v].Price}
+		if w.do(&m, kind == Renew || kind == Replace, kind != Replace) {
+			w.moves = append(w.moves, m)
+		}
+	}
+}
+
+// rank orders victims by price for each task moved, then by what runs on them.
+func (w *merger) rank(victims []int) {
+	worth := func(v int) float64 { return w.c.Instances[v].Price / float64(1+len(w.c.Instances[v].Tasks)) }
+	load := make([]float64, len(w.c.Instances))
+	for _, v := range victims {
+		load[v] = w.used[v].vector().dot(w.rooms.prices)
+	}
+	slices.SortStableFunc(victims, func(a, b int) int {
+		return cmp.Or(cmp.Compare(worth(b), worth(a)), cmp.Compare(load[a], load[b]))
+	})
+}
+
+// mayGo reports whether the instance may be a victim.
+func (w *merger) mayGo(v int) bool {
+	in := &w.c.Instances[v]
+	if in.Keep || w.state[v] == gets || w.state[v] == gone {
+		return false
+	}
+	return !slices.ContainsFunc(in.Tasks, func(t Running) bool { return t.Pinned })
+}
+
+// affordable reports whether the budgets permit to displace the victims' tasks.
+func (w *merger) affordable(victims []int) bool {
+	tasks, instances := 0, 0
+	var by map[string]int
+	for _, v := range victims {
+		in := &w.c.Instances[v]
+		if len(in.Tasks) > 0 {
+			instances++
+		}
+		tasks += len(in.Tasks)
+		if len(w.service) == 0 {
+			continue
+		}
+		for k := range in.Tasks {
+			s := in.Tasks[k].Task.Service
+			left, limited := w.service[s]
+			if !limited {
+				continue
+			}
+			if by == nil {
+				by = map[string]int{}
+			}
+			if by[s]++; by[s] > left {
+				return false
+			}
+		}
+	}
+	return (w.b.Instances < 0 || instances <= w.b.Instances) && (w.b.Tasks < 0 || tasks <= w.b.Tasks)
+}
+
+// do makes the move on the state if it can be proved and is worth it; otherwise the state is as
+// before. Tasks find room on other hosts if elsewhere is set, and else, or where they do not, on
+// one new instance if launch is set.
+func (w *merger) do(m *Move, launch, elsewhere bool) bool {
+	var need Resources
+	for _, v := range m.Victims {
+		need = need.Plus(w.used[v])
+		if w.state[v] != closed {
+			w.rooms.remove(v)
+			w.open = w.open.Minus(w.roomOf(v))
+		}
+	}
+	var rest []Relocation
+	if elsewhere && (launch || w.open.Covers(need)) {
+		rest = w.relocate(m, launch)
+	} else {
+		for _, v := range m.Victims {
+			for k := range w.items[v] {
+				rest = append(rest, Relocation{v, k, New})
+			}
+		}
+	}
+	if len(rest) > 0 && (!launch || !w.launch(m, rest)) || !w.worth(m) {
+		w.undo(m)
+		return false
+	}
+	for _, r := range m.Tasks {
+		if r.To != New {
+			w.state[r.To] = gets
+		}
+		if t := w.c.Instances[r.From].Tasks[r.Task].Task; w.service != nil {
+			if left, limited := w.service[t.Service]; limited {
+				w.service[t.Service] = left - 1
+			}
+		}
+	}
+	for _, v := range m.Victims {
+		w.state[v] = gone
+		if w.b.Instances > 0 && len(w.items[v]) > 0 {
+			w.b.Instances--
+		}
+	}
+	if w.b.Tasks > 0 {
+		w.b.Tasks -= len(m.Tasks)
+	}
+	return true
+}
+
+func (w *merger) worth(m *Move) bool {
+	switch m.Kind {
+	case Empty:
+		return true
+	case Renew:
+		return m.Saving >= -1e-12
+	}
+	return m.Saving > 0 && m.Saving >= w.b.MinSaving
+}
+
+// relocate finds places on other hosts, for the largest tasks first. It returns those that have
+// none; unless partial is set it gives up at the first.
+func (w *merger) relocate(m *Move, partial bool) (rest []Relocation) {
+	type displaced struct {
+		from, task int
+		value      float64
+	}
+	var tasks []displaced
+	for _, v := range m.Victims {
+		for k := range w.items[v] {
+			tasks = append(tasks, displaced{v, k, w.items[v][k].need.vector().dot(w.rooms.prices)})
+		}
+	}
+	slices.SortStableFunc(tasks, func(a, b displaced) int { return cmp.Compare(b.value, a.value) })
+	for _, t := range tasks {
+		it := &w.items[t.from][t.task]
+		to := w.rooms.find(it)
+		if to < 0 {
+			rest = append(rest, Relocation{t.from, t.task, New})
+			if !partial {
+				return rest
+			}
+			continue
+		}
+		w.place(to, it)
+		m.Tasks = append(m.Tasks, Relocation{t.from, t.task, to})
+	}
+	return rest
+}
+
+func (w *merger) place(to int, it *item) {
+	h := w.hosts[to]
+	w.open = w.open.Minus(w.roomOf(to))
+	h.add(0, it)
+	h.items = h.items[:0]
+	w.open = w.open.Plus(w.roomOf(to))
+	w.rooms.moved(to)
+}
+
+// undo puts the state back to before the move.
+func (w *merger) undo(m *Move) {
+	for _, r := range m.Tasks {
+		if r.To == New {
+			continue
+		}
+		h, it := w.hosts[r.To], &w.items[r.From][r.Task]
+		w.open = w.open.Minus(w.roomOf(r.To))
+		h.drop(it)
+		w.open = w.open.Plus(w.roomOf(r.To))
+		w.rooms.moved(r.To)
+	}
+	for _, v := range m.Victims {
+		if w.state[v] != closed {
+			w.rooms.insert(v)
+			w.open = w.open.Plus(w.roomOf(v))
+		}
+	}
+	m.Tasks = nil
+}
+
+// launch finds the cheapest offer that holds the rest alone and adds it to the move.
+func (w *merger) launch(m *Move, rest []Relocation) bool {
+	var need Resources
+	plain := true
+	for _, r := range rest {
+		it := &w.items[r.From][r.Task]
+		need = need.Plus(it.need)
+		plain = plain && it.task == nil && it.zone == ""
+	}
+	zone := w.c.Instances[m.Victims[0]].Zone
+	for _, i := range w.offers(plain) {
+		price := w.p.price[i]
+		if price > m.Saving || price == m.Saving && m.Kind != Renew {
+			return false
+		}
+		if !w.p.capacity[i].Covers(need) || !slices.Contains(w.p.zones[i], zone) {
+			continue
+		}
+		n := &node{host: w.p.hostOf(i, zone), capacity: w.p.capacity[i], free: w.p.capacity[i]}
+		fits := true
+		for _, r := range rest {
+			it := &w.items[r.From][r.Task]
+			if fits = n.takes(it); !fits {
+				break
+			}
+			n.add(0, it)
+		}
+		if fits {
+			m.Launch, m.Offer, m.Zone = true, i, zone
+			m.Saving -= price
+			m.Tasks = append(m.Tasks, rest...)
+			return true
+		}
+	}
+	return false
+}
+
+// offers is the offers by price: the useful ones do for tasks without constraints.
+func (w *merger) offers(plain bool) []int {
+	if plain && len(w.c.Zones) <= 1 {
+		return w.p.useful
+	}
+	return w.p.byPrice()
+}
+
+// byPrice is all offers, the cheapest first.
+func (w *planner) byPrice() []int {
+	if w.sorted == nil {
+		w.sorted = make([]int, len(w.req.Offers))
+		for i := range w.sorted {
+			w.sorted[i] = i
+		}
+		slices.SortStableFunc(w.sorted, func(a, b int) int { return cmp.Compare(w.price[a], w.price[b]) })
+	}
+	return w.sorted
+}
+
+// mergeMost is the largest number of instances that go for one.
+const mergeMost = 8
+
+// merges looks for several instances of a zone that one new one can replace: neighbours in the
+// order of load, the emptiest first.
+func (w *merger) merges() {
+	zones := map[string][]int{}
+	var names []string
+	for v := range w.c.Instances {
+		if w.mayGo(v) {
+			z := w.c.Instances[v].Zone
+			if _, ok := zones[z]; !ok {
+				names = append(names, z)
+			}
+			zones[z] = append(zones[z], v)
+		}
+	}
+	for _, z := range names {
+		list := zones[z]
+		load := make(map[int]float64, len(list))
+		for _, v := range list {
+			load[v] = w.used[v].vector().dot(w.rooms.prices)
+		}
+		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(load[a], load[b]) })
+		for i := 0; i+1 < len(list); {
+			i += max(1, w.mergeAt(list[i:]))
+		}
+	}
+}
+
+// mergeAt tries the first instances of the list, and returns how many went.
+func (w *merger) mergeAt(list []int) int {
+	best, bestWorth := 0, 0.0
+	var need Resources
+	sum, tasks := 0.0, 0
+	for k, v := range list[:min(mergeMost, len(list))] {
+		need = need.Plus(w.used[v])
+		sum += w.c.Instances[v].Price
+		tasks += len(w.items[v])
+		if k == 0 {
+			continue
+		}
+		for _, i := range w.p.useful {
+			if w.p.price[i] >= sum {
+				break
+			}
+			if w.p.capacity[i].Covers(need) {
+				if worth := (sum - w.p.price[i]) / float64(1+tasks); worth > bestWorth {
+					best, bestWorth = k+1, worth
+				}
+				break
+			}
+		}
+	}
+	for n := best; n >= 2; n-- {
+		if !w.affordable(list[:n]) {
+			continue
+		}
+		m := Move{Kind: Merge, Victims: slices.Clone(list[:n])}
+		for _, v := range m.Victims {
+			m.Saving += w.c.Instances[v].Price
+		}
+		if w.do(&m, true, false) {
+			w.moves = append(w.moves, m)
+			return n
+		}
+	}
+	return 0
+}
+
+// Apply makes the moves on a copy of the cluster, checking each: an error says which promise a move
+// breaks. The new instances come behind the others, those that go become closed and empty.
+func Apply(c *Cluster, moves []Move) (*Cluster, error) {
+	out := *c
+	out.Instances = slices.Clone(c.Instances)
+	for i := range out.Instances {
+		out.Instances[i].Tasks = slices.Clone(out.Instances[i].Tasks)
+	}
+	for n := range moves {
+		if err := apply(c, &out, &moves[n]); err != nil {
+			return nil, fmt.Errorf("move %d (%s): %w", n, moves[n].Kind, err)
+		}
+	}
+	return &out, nil
+}
+
+func apply(before, c *Cluster, m *Move) error {
+	launched := -1
+	if m.Launch {
+		o := &c.Offers[m.Offer]
+		launched = len(c.Instances)
+		c.Instances = append(c.Instances, Occupied{
+			Host:     Host{Type: o.Type, Zone: m.Zone, Attributes: o.Attrs},
+			Capacity: o.Type.Capacity(c.Trunking), Daemons: c.Overhead, Price: o.price(),
+		})
+	}
+	moved := map[[2]int]bool{}
+	for _, r := range m.Tasks {
+		to := r.To
+		if to == New {
+			to = launched
+		}
+		switch {
+		case to < 0:
+			return errors.New("a task goes to a new instance, but none is launched")
+		case slices.Contains(m.Victims, to), c.Instances[to].Closed:
+			return fmt.Errorf("a task goes to instance %d, which gets none", to)
+		case !slices.Contains(m.Victims, r.From):
+			return fmt.Errorf("a task leaves instance %d, which stays", r.From)
+		case moved[[2]int{r.From, r.Task}]:
+			return fmt.Errorf("task %d of instance %d moves twice", r.Task, r.From)
+		case r.Task >= len(before.Instances[r.From].Tasks):
+			return fmt.Errorf("instance %d has no task %d", r.From, r.Task)
+		}
+		moved[[2]int{r.From, r.Task}] = true
+		t := before.Instances[r.From].Tasks[r.Task]
+		if t.Pinned {
+			return fmt.Errorf("task %d of instance %d is pinned", r.Task, r.From)
+		}
+		if why := c.Instances[to].refuses(t.Task); why != "" {
+			return fmt.Errorf("instance %d cannot take task %d of instance %d: %s", to, r.Task, r.From, why)
+		}
+		c.Instances[to].Tasks = append(c.Instances[to].Tasks, t)
+	}
+	for _, v := range m.Victims {
+		if got, want := len(before.Instances[v].Tasks), len(c.Instances[v].Tasks); got != want {
+			return fmt.Errorf("instance %d got tasks before and now goes", v)
+		}
+		for k := range c.Instances[v].Tasks {
+			if !moved[[2]int{v, k}] {
+				return fmt.Errorf("task %d of instance %d is lost", k, v)
+			}
+		}
+		c.Instances[v].Tasks, c.Instances[v].Closed, c.Instances[v].Price = nil, true, 0
+	}
+	return nil
+}
+
+// refuses says why the instance cannot take the task as it is now; "" if it can.
+func (o *Occupied) refuses(t *Task) string {
+	free := o.Capacity.Minus(o.Daemons)
+	n, limit := 1, t.MaxPerInstance
+	taken := map[Port]bool{}
+	for i := range o.Tasks {
+		r := o.Tasks[i].Task
+		free = free.Minus(r.Resources)
+		for _, p := range r.Ports {
+			taken[p.normal()] = true
+		}
+		if r.Service == t.Service {
+			n++
+			if r.MaxPerInstance > 0 && (limit == 0 || r.MaxPerInstance < limit) {
+				limit = r.MaxPerInstance
+			}
+		}
+	}
+	switch {
+	case !free.Covers(t.Resources):
+		return fmt.Sprintf("it has %+v left, the task needs %+v", free, t.Resources)
+	case limit > 0 && n > limit:
+		return fmt.Sprintf("it would run %d tasks of %s, the limit is %d", n, t.Service, limit)
+	case !t.admitted(o.Host):
+		return "the task's constraints refuse it"
+	}
+	for _, p := range t.Ports {
+		if taken[p.normal()] {
+			return fmt.Sprintf("port %d is taken", p.Number)
+		}
+	}
+	return ""
+}
