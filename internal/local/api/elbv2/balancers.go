@@ -23,6 +23,9 @@ func (s *Service) registerBalancers(svc *wire.Service) {
 	wire.Handle(svc, "SetSecurityGroups", s.setGroups, wire.Partly("recorded; traffic is not filtered by it"))
 	wire.Handle(svc, "SetSubnets", s.setSubnets)
 	wire.Handle(svc, "SetIpAddressType", s.setAddressType, wire.Partly("recorded; the local balancer answers on IPv4"))
+	wire.Handle(svc, "DescribeCapacityReservation", s.capacity)
+	wire.Handle(svc, "ModifyCapacityReservation", s.modifyCapacity, wire.Partly("recorded; the local balancer needs no warming"))
+	wire.Handle(svc, "GetResourcePolicy", s.resourcePolicy)
 	wire.Handle(svc, "DescribeAccountLimits", accountLimits)
 	wire.Handle(svc, "DescribeSSLPolicies", sslPolicies, wire.Partly("the recommended policies only"))
 }

@@ -51,7 +51,7 @@ func TestAWSCLI(t *testing.T) {
 		t.Errorf("status %d", code)
 	}
 	run("deregister-targets", "--target-group-arn", tg, "--targets", "Id="+*app.Id+",Port="+itoa(*app.Port))
-	run("wait", "target-deregistered", "--target-group-arn", tg)
+	run("wait", "target-deregistered", "--target-group-arn", tg, "--targets", "Id="+*app.Id+",Port="+itoa(*app.Port))
 	run("delete-load-balancer", "--load-balancer-arn", lb)
 	run("wait", "load-balancers-deleted", "--load-balancer-arns", lb)
 	run("delete-target-group", "--target-group-arn", tg)

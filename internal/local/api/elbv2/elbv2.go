@@ -33,6 +33,8 @@ const (
 type LoadBalancer struct {
 	API        elbv2api.LoadBalancer
 	Address    string // its own address on this machine
+	Capacity   int    // reserved capacity units; 0: none
+	CapacityAt time.Time
 	Attributes map[string]string
 	Tags       []elbv2api.Tag
 }

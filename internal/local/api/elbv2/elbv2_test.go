@@ -442,3 +442,26 @@ func TestMetrics(t *testing.T) {
 			b.values["AWS/ApplicationELB RequestCountPerTarget TargetGroup=targetgroup"] == 7 && b.values["AWS/ApplicationELB HealthyHostCount LoadBalancer=app TargetGroup=targetgroup"] == 1
 	})
 }
+
+func TestCapacityReservation(t *testing.T) {
+	w, ctx := start(t, ""), t.Context()
+	arn := w.balancer("web").LoadBalancerArn
+	if out := must[*elb.DescribeCapacityReservationOutput](t)(w.DescribeCapacityReservation(ctx, &elb.DescribeCapacityReservationInput{LoadBalancerArn: arn})); out.MinimumLoadBalancerCapacity != nil {
+		t.Errorf("a reservation from the start: %+v", out.MinimumLoadBalancerCapacity)
+	}
+	reserve := func(n int32) error {
+		_, err := w.ModifyCapacityReservation(ctx, &elb.ModifyCapacityReservationInput{LoadBalancerArn: arn, MinimumLoadBalancerCapacity: &types.MinimumLoadBalancerCapacity{CapacityUnits: &n}})
+		return err
+	}
+	wantError(t, reserve(99), "InvalidConfigurationRequest")
+	wantError(t, reserve(1501), "CapacityUnitsLimitExceeded")
+	if err := reserve(200); err != nil {
+		t.Fatal(err)
+	}
+	out := must[*elb.DescribeCapacityReservationOutput](t)(w.DescribeCapacityReservation(ctx, &elb.DescribeCapacityReservationInput{LoadBalancerArn: arn}))
+	if *out.MinimumLoadBalancerCapacity.CapacityUnits != 200 || len(out.CapacityReservationState) != 2 || *out.CapacityReservationState[0].EffectiveCapacityUnits != 100 {
+		t.Errorf("reservation = %+v", out)
+	}
+	_, err := w.GetResourcePolicy(ctx, &elb.GetResourcePolicyInput{ResourceArn: arn})
+	wantError(t, err, "ResourceNotFound")
+}
