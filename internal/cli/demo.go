@@ -68,6 +68,7 @@ type demo struct {
 	load        loadResult
 	diagnosis   string
 	clusterTook time.Duration
+	ok          bool // every step did what it should
 }
 
 func (d *demo) run(ctx context.Context) (err error) {
@@ -92,6 +93,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 	if err := d.summary(ctx, time.Since(began)); err != nil {
 		return err
 	}
+	d.ok = true
 	if d.once {
 		return nil
 	}
@@ -112,7 +114,7 @@ func (d *demo) cleanUp() error {
 	if removed := os.RemoveAll(d.dir); removed != nil {
 		err = errors.Join(err, fmt.Errorf("removing the demo's files: %w", removed))
 	}
-	if d.once && err == nil && d.prod != "" {
+	if d.once && d.ok && err == nil {
 		d.p.Data("ok", fmt.Sprintf("demo ok: qa=%s prod=%s", d.qa, d.prod), map[string]any{"qa": d.qa, "prod": d.prod})
 	}
 	return err
@@ -365,7 +367,7 @@ func (d *demo) broken(ctx context.Context) error {
 	d.diagnosis = causeOf(err)
 	d.p.Done("%s failed, as it should:", failure.Tool.Name)
 	for _, diag := range failure.Diagnostics {
-		d.p.Line("%s", diag.Detail)
+		d.p.Line("%s", diag.String())
 	}
 	if running, err := d.pr.runningIn(ctx, "qa", d.repo); err != nil || running != d.qa {
 		return fmt.Errorf("qa should run %s again, not %s (%v)", d.qa.Short(), running.Short(), err)

@@ -60,14 +60,13 @@ func (pr *project) deploy(ctx context.Context, env, repo string, digest image.Di
 	return out, err
 }
 
-// causeOf is the first line of what Terraform said of a failed deployment.
+// causeOf is the cause of a failed deployment, which the provider gives in one sentence.
 func causeOf(err error) string {
 	var f *tfexec.Failure
 	if !errors.As(err, &f) || len(f.Diagnostics) == 0 {
 		return ""
 	}
-	first, _, _ := strings.Cut(f.Diagnostics[0].Detail, "\n")
-	return first
+	return f.Diagnostics[0].Summary
 }
 
 // releaseName is what people call an image: its git tag, else its commit.
