@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
 )
 
 func TestArchitectureOfType(t *testing.T) {
@@ -75,5 +77,12 @@ func TestRepositoriesThatAreRefused(t *testing.T) {
 		if _, err := NewRepositories(nil).Apply(t.Context(), r); !errors.As(err, &refused) {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+func TestLifecyclePresetHolds(t *testing.T) {
+	policy, faults := lifecycle.Parse(LifecyclePreset())
+	if len(faults) > 0 || len(policy.Rules) != 5 {
+		t.Errorf("%d rules, faults %v", len(policy.Rules), faults)
 	}
 }

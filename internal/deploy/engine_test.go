@@ -190,10 +190,7 @@ func TestTimeOut(t *testing.T) {
 func TestSupersededIsNoSuccess(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		mustApply(t, w, target(good))
-		go func() {
-			time.Sleep(2 * time.Second)
-			w.deploy(w.definitions[0].ARN)
-		}()
+		w.in(2*time.Second, func() { w.deploy(w.definitions[0].ARN) })
 		_, err := w.engine().Apply(t.Context(), target(better), nil)
 		if f := failureOf(t, err); f.RolledBack || f.Status != "STOPPED" {
 			t.Errorf("failure %+v", f)

@@ -32,6 +32,17 @@ type world struct {
 	completed   string            // task definition of the last good deployment
 	n           int
 	smoke       int
+	later       []event
+}
+
+// event is something that happens when its time has come.
+type event struct {
+	at time.Time
+	do func()
+}
+
+func (w *world) in(d time.Duration, do func()) {
+	w.later = append(w.later, event{time.Now().Add(d), do})
 }
 
 type script struct {
@@ -82,6 +93,13 @@ func (w *world) tick() {
 	if w.service == nil || len(w.deployments) == 0 {
 		return
 	}
+	w.later = slices.DeleteFunc(w.later, func(e event) bool {
+		due := !time.Now().Before(e.at)
+		if due {
+			e.do()
+		}
+		return due
+	})
 	d := w.deployments[len(w.deployments)-1]
 	rev := w.revisions[d.Target]
 	s := w.scripts[w.definition(rev.TaskDefinition).Containers[0].Image]
@@ -101,7 +119,7 @@ func (w *world) tick() {
 				if t.StartedBy == primary.ID {
 					code := s.exitCode
 					t.LastStatus, t.DesiredStatus, t.StopCode, t.StoppedReason = "DEPROVISIONING", "STOPPED", "EssentialContainerExited", s.reason
-					time.AfterFunc(2*time.Second, func() { // later than the deployment
+					w.in(2*time.Second, func() { // later than the deployment
 						t.LastStatus, t.StoppedAt = "STOPPED", t.StartedAt.Add(1500*time.Millisecond)
 						t.Containers[0].ExitCode = &code
 					})
