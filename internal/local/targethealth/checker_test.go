@@ -9,6 +9,8 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,14 +24,21 @@ var check = Check{Enabled: true, Protocol: "HTTP", Path: "/", Interval: 30 * tim
 // world is a Checker whose target answers as told, and what it reported and when.
 type world struct {
 	*Checker
-	answer *Failure
+	answer atomic.Pointer[Failure]
 	start  time.Time
+	mu     sync.Mutex
 	said   []string
 }
 
+// answers has the target pass (nil) or fail its checks from now on.
+func (w *world) answers(f *Failure) { w.answer.Store(f) }
+
 func newWorld(t *testing.T) *world {
-	w := &world{start: time.Now(), answer: &failed}
-	w.Checker = New(clock.Wall{}, func(context.Context, *Check, string) *Failure { return w.answer }, func(key string, h Health) {
+	w := &world{start: time.Now()}
+	w.answers(&failed)
+	w.Checker = New(clock.Wall{}, func(context.Context, *Check, string) *Failure { return w.answer.Load() }, func(key string, h Health) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.said = append(w.said, fmt.Sprintf("%v %s %s %s", time.Since(w.start), key, h.State, h.Reason))
 	})
 	t.Cleanup(w.Close)
@@ -39,6 +48,8 @@ func newWorld(t *testing.T) *world {
 func (w *world) expect(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if !slices.Equal(w.said, want) {
 		t.Errorf("said:\n%s\nwant:\n%s", strings.Join(w.said, "\n"), strings.Join(want, "\n"))
 	}
@@ -53,21 +64,21 @@ func TestLifeOfATarget(t *testing.T) {
 		w.Apply(group(Target{Key: "t"}))
 		time.Sleep(4500 * time.Millisecond)
 		w.expect(t, "0s t initial Elb.RegistrationInProgress", "0s t initial Elb.InitialHealthChecking")
-		w.answer = nil // the first pass is enough, and is seen before the interval is over
+		w.answers(nil) // the first pass is enough, and is seen before the interval is over
 		time.Sleep(2 * time.Second)
 		w.expect(t, "6s t healthy ")
-		w.answer = &Failure{"Target.ResponseCodeMismatch", "Health checks failed with these codes: [500]"}
+		w.answers(&Failure{"Target.ResponseCodeMismatch", "Health checks failed with these codes: [500]"})
 		time.Sleep(time.Minute) // at 30 s the first failure, at 60 s the second
 		w.expect(t, "1m0s t unhealthy Target.ResponseCodeMismatch")
-		w.answer = &timedOut
+		w.answers(&timedOut)
 		time.Sleep(30 * time.Second)
 		w.expect(t, "1m30s t unhealthy Target.Timeout")
-		w.answer = nil
+		w.answers(nil)
 		time.Sleep(150 * time.Second)
 		w.expect(t, "4m0s t healthy ")
 		w.Apply(group(Target{Key: "t", Draining: true}))
 		w.expect(t, "4m6.5s t draining Target.DeregistrationInProgress")
-		w.answer = &failed
+		w.answers(&failed)
 		time.Sleep(5 * time.Minute)
 		w.expect(t) // nobody checks it
 	})
@@ -87,7 +98,7 @@ func TestNewTargetThatFailsIsUnhealthyAfterTheThreshold(t *testing.T) {
 func TestGroupsThatAreNotChecked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.answer = nil
+		w.answers(nil)
 		g := group(Target{Key: "t"})
 		g[0].InUse = false
 		w.Apply(g)
