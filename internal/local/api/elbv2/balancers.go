@@ -3,7 +3,6 @@ package elbv2
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -88,7 +87,10 @@ func (s *Service) createBalancer(ctx context.Context, in *elbv2api.CreateLoadBal
 		if err := s.place(tx, &lb, subnets, kind); err != nil {
 			return err
 		}
-		lb.Address = s.freeAddress(tx)
+		var err error
+		if lb.Address, err = s.freeAddress(tx); err != nil {
+			return err
+		}
 		lb.API.DNSName = &lb.Address
 		s.balancers.Put(tx, *lb.API.LoadBalancerArn, &lb)
 		out.LoadBalancers = []elbv2api.LoadBalancer{lb.API}
@@ -124,19 +126,6 @@ func (s *Service) place(tx *state.Tx, lb *LoadBalancer, subnets []string, kind s
 		lb.API.AvailabilityZones = append(lb.API.AvailabilityZones, elbv2api.AvailabilityZone{ZoneName: &zone, SubnetId: wire.Ptr(id), LoadBalancerAddresses: []elbv2api.LoadBalancerAddress{}})
 	}
 	return nil
-}
-
-// freeAddress is a loopback address no other balancer has.
-func (s *Service) freeAddress(tx *state.Tx) string {
-	used := map[string]bool{}
-	for _, lb := range s.balancers.All(tx) {
-		used[lb.Address] = true
-	}
-	for n := 1; ; n++ {
-		if a := fmt.Sprintf("127.66.%d.%d", n/250, n%250+1); !used[a] {
-			return a
-		}
-	}
 }
 
 func (s *Service) describeBalancers(_ context.Context, in *elbv2api.DescribeLoadBalancersInput) (*elbv2api.DescribeLoadBalancersOutput, error) {

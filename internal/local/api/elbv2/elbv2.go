@@ -74,6 +74,7 @@ type Service struct {
 	plane     *balancer.Balancer
 	checker   *targethealth.Checker
 	publisher Publisher
+	guards    guards
 	health    healthQueue
 	clock     clock.Clock
 	log       *slog.Logger
@@ -223,6 +224,7 @@ func (s *Service) Metrics() balancer.Snapshot { return s.plane.Snapshot() }
 // Close stops the checks and the data plane; requests under way may end until ctx does.
 func (s *Service) Close(ctx context.Context) error {
 	s.checker.Close()
+	s.guards.keep(nil)
 	return s.plane.Close(ctx)
 }
 

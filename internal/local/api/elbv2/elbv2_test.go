@@ -465,3 +465,13 @@ func TestCapacityReservation(t *testing.T) {
 	_, err := w.GetResourcePolicy(ctx, &elb.GetResourcePolicyInput{ResourceArn: arn})
 	wantError(t, err, "ResourceNotFound")
 }
+
+// Two local AWSs on a machine must not answer for each other.
+func TestTwoProcessesTakeDifferentAddresses(t *testing.T) {
+	a, b := start(t, ""), start(t, "")
+	first, second := a.balancer("web"), b.balancer("web")
+	if *first.DNSName == *second.DNSName {
+		t.Errorf("both have %s", *first.DNSName)
+	}
+	must[*elb.DeleteLoadBalancerOutput](t)(a.DeleteLoadBalancer(t.Context(), &elb.DeleteLoadBalancerInput{LoadBalancerArn: first.LoadBalancerArn}))
+}

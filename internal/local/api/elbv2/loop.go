@@ -60,6 +60,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("making a certificate: %w", err)
 	}
+	s.guardAddresses()
 	if s.publisher != nil {
 		var wg sync.WaitGroup
 		defer wg.Wait()
