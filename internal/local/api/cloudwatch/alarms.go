@@ -294,3 +294,6 @@ func (s *Service) StateIn(tx *state.Tx, name string) string {
 	}
 	return a.State()
 }
+
+// Firing tells whether the alarm with the name is in ALARM.
+func (s *Service) Firing(tx *state.Tx, name string) bool { return s.StateIn(tx, name) == "ALARM" }
