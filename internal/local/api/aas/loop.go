@@ -5,15 +5,13 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
 	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/schedule"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/scaling"
@@ -165,7 +163,7 @@ func (s *Service) runScheduled(tx *state.Tx) error {
 	now := s.clock.Now()
 	var due []string
 	for key, a := range s.scheduled.All(tx) {
-		next, err := schedule(wire.Value(a.API.Schedule), wire.Value(a.API.Timezone))
+		next, err := schedule.Parse(wire.Value(a.API.Schedule), wire.Value(a.API.Timezone))
 		if err != nil {
 			continue // it was checked when it was put
 		}
@@ -194,71 +192,4 @@ func (s *Service) runScheduled(tx *state.Tx) error {
 		}
 	}
 	return nil
-}
-
-var (
-	atExpr   = regexp.MustCompile(`^at\((.+)\)$`)
-	rateExpr = regexp.MustCompile(`^rate\((\d+) (minute|minutes|hour|hours|day|days)\)$`)
-	cronExpr = regexp.MustCompile(`^cron\((.+)\)$`)
-)
-
-// schedule parses at(), rate() and cron() expressions
-// (https://docs.aws.amazon.com/autoscaling/application/userguide/scheduled-scaling-using-cron-expressions.html)
-// into a function that tells the next time after another; zero if there is none.
-func schedule(expr, zone string) (func(after time.Time) time.Time, error) {
-	loc := time.UTC
-	if zone != "" {
-		l, err := time.LoadLocation(zone)
-		if err != nil {
-			return nil, fmt.Errorf("the time zone %q is not known", zone)
-		}
-		loc = l
-	}
-	if m := atExpr.FindStringSubmatch(expr); m != nil {
-		at, err := time.ParseInLocation("2006-01-02T15:04:05", m[1], loc)
-		if err != nil {
-			return nil, fmt.Errorf("at(%s) is not a time like at(2026-11-23T18:00:00)", m[1])
-		}
-		return func(after time.Time) time.Time {
-			if at.After(after) {
-				return at
-			}
-			return time.Time{}
-		}, nil
-	}
-	if m := rateExpr.FindStringSubmatch(expr); m != nil {
-		unit := map[byte]time.Duration{'m': time.Minute, 'h': time.Hour, 'd': 24 * time.Hour}[m[2][0]]
-		var n int
-		_, _ = fmt.Sscan(m[1], &n)
-		if n == 0 {
-			return nil, fmt.Errorf("the rate of %s must be positive", expr)
-		}
-		return func(after time.Time) time.Time { return after.Add(time.Duration(n) * unit) }, nil
-	}
-	m := cronExpr.FindStringSubmatch(expr)
-	if m == nil {
-		return nil, fmt.Errorf("the schedule %q is none of at(…), rate(…) and cron(…)", expr)
-	}
-	fields := strings.Fields(m[1])
-	if len(fields) != 6 {
-		return nil, fmt.Errorf("cron(%s) must have six fields: minutes hours day-of-month month day-of-week year", m[1])
-	}
-	if fields[5] != "*" {
-		return nil, fmt.Errorf("not supported: a year in cron(%s)", m[1])
-	}
-	for i, f := range fields {
-		if strings.ContainsAny(f, "LW#") && i != 3 && i != 4 {
-			return nil, fmt.Errorf("not supported: L, W and # in cron(%s)", m[1])
-		}
-	}
-	spec, err := cron.ParseStandard(strings.Join(append(fields[:4:4], awsWeekday(fields[4])), " "))
-	if err != nil {
-		return nil, fmt.Errorf("cron(%s): %w", m[1], err)
-	}
-	return func(after time.Time) time.Time { return spec.Next(after.In(loc)) }, nil
-}
-
-// awsWeekday turns AWS's weekdays, 1 to 7 from Sunday, into cron's, 0 to 6.
-func awsWeekday(f string) string {
-	return regexp.MustCompile(`\d`).ReplaceAllStringFunc(f, func(d string) string { return string(d[0] - 1) })
 }

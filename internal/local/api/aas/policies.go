@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/slipway-ecs/slipway/internal/local/schedule"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/aasapi"
@@ -181,7 +182,7 @@ func (s *Service) putScheduled(_ context.Context, in *aasapi.PutScheduledActionI
 		}
 		a.API.Schedule, a.API.Timezone = first(in.Schedule, a.API.Schedule), first(in.Timezone, a.API.Timezone)
 		a.API.StartTime, a.API.EndTime, a.API.ScalableTargetAction = first(in.StartTime, a.API.StartTime), first(in.EndTime, a.API.EndTime), first(in.ScalableTargetAction, a.API.ScalableTargetAction)
-		if _, err := schedule(wire.Value(a.API.Schedule), wire.Value(a.API.Timezone)); err != nil {
+		if _, err := schedule.Parse(wire.Value(a.API.Schedule), wire.Value(a.API.Timezone)); err != nil {
 			return wire.Errorf("ValidationException", "%v", err)
 		}
 		s.scheduled.Put(tx, policyKey(id, name), &a)

@@ -3,6 +3,7 @@ package autoscaling
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -44,12 +45,32 @@ func (s *Service) create(_ context.Context, in *autoscalingapi.CreateAutoScaling
 		if _, ok := s.groups.Get(tx, name); ok {
 			return wire.Errorf("AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name %s already exists", name)
 		}
-		if err := s.place(tx, g); err != nil {
+		if err := cmp.Or(s.checkTemplate(tx, g), s.place(tx, g)); err != nil {
 			return err
 		}
 		s.groups.Put(tx, name, g)
 		return nil
 	})
+}
+
+// template is the launch template of the group; nil if a mixed policy names none.
+func (g *Group) template() *autoscalingapi.LaunchTemplateSpecification {
+	if p := g.Spec.MixedInstancesPolicy; p != nil && p.LaunchTemplate != nil {
+		return p.LaunchTemplate.LaunchTemplateSpecification
+	}
+	return g.Spec.LaunchTemplate
+}
+
+func (s *Service) checkTemplate(tx *state.Tx, g *Group) error {
+	t := g.template()
+	if t == nil {
+		return wire.Errorf("ValidationError", "A mixed instances policy must name a launch template.")
+	}
+	err := s.ec2.CheckTemplate(tx, t.LaunchTemplateId, t.LaunchTemplateName, t.Version)
+	if why, ok := errors.AsType[*wire.Error](err); ok {
+		return wire.Errorf("ValidationError", "You must use a valid fully-formed launch template. %s", why.Message)
+	}
+	return err
 }
 
 func checkSizes(lo, hi, desired int32) error {
@@ -125,6 +146,9 @@ func (s *Service) update(_ context.Context, in *autoscalingapi.UpdateAutoScaling
 		sp.NewInstancesProtectedFromScaleIn = or(in.NewInstancesProtectedFromScaleIn, sp.NewInstancesProtectedFromScaleIn)
 		sp.CapacityRebalance, sp.MaxInstanceLifetime = or(in.CapacityRebalance, sp.CapacityRebalance), or(in.MaxInstanceLifetime, sp.MaxInstanceLifetime)
 		sp.InstanceMaintenancePolicy = or(in.InstanceMaintenancePolicy, sp.InstanceMaintenancePolicy)
+		if err := s.checkTemplate(tx, g); err != nil {
+			return err
+		}
 		if len(in.TerminationPolicies) > 0 {
 			sp.TerminationPolicies = in.TerminationPolicies
 		}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/capacity"
@@ -146,14 +148,9 @@ func stateAPI(name string) *ec2api.InstanceState {
 
 func (s *Service) api(tx *state.Tx, i *Instance) ec2api.Instance {
 	n := s.net(tx)
-	t, _ := capacity.TypeByName(i.Type)
-	arch := "x86_64"
-	if t.Arch == "arm64" {
-		arch = "arm64"
-	}
-	out := ec2api.Instance{InstanceId: &i.ID, InstanceType: &i.Type, ImageId: &i.ImageID, State: stateAPI(i.State), LaunchTime: wire.Timestamp(i.LaunchedAt), Architecture: &arch,
+	out := ec2api.Instance{InstanceId: &i.ID, InstanceType: &i.Type, ImageId: &i.ImageID, State: stateAPI(i.State), LaunchTime: wire.Timestamp(i.LaunchedAt), Architecture: wire.Ptr(architecture(i.Type)),
 		Placement: &ec2api.Placement{AvailabilityZone: &i.AZ, Tenancy: wire.Ptr("default")}, SubnetId: &i.SubnetID, VpcId: &n.VPC, PrivateIpAddress: &i.PrivateIP,
-		PrivateDnsName: wire.Ptr("ip-" + dashed(i.PrivateIP) + ".ec2.internal"), Monitoring: &ec2api.Monitoring{State: wire.Ptr("disabled")}, RootDeviceType: wire.Ptr("ebs"),
+		PrivateDnsName: wire.Ptr(privateName(i.PrivateIP)), Monitoring: &ec2api.Monitoring{State: wire.Ptr("disabled")}, RootDeviceType: wire.Ptr("ebs"),
 		RootDeviceName: wire.Ptr("/dev/xvda"), VirtualizationType: wire.Ptr("hvm"), Hypervisor: wire.Ptr("xen"), EnaSupport: wire.Ptr(true), AmiLaunchIndex: wire.Ptr[int32](0),
 		MetadataOptions: &ec2api.InstanceMetadataOptionsResponse{HttpTokens: wire.Ptr("required"), HttpEndpoint: wire.Ptr("enabled"), State: wire.Ptr("applied")}, Tags: i.Tags}
 	for _, g := range i.SecurityGroups {
@@ -175,14 +172,13 @@ func (s *Service) api(tx *state.Tx, i *Instance) ec2api.Instance {
 	return out
 }
 
-func dashed(ip string) string {
-	b := []byte(ip)
-	for i, c := range b {
-		if c == '.' {
-			b[i] = '-'
-		}
-	}
-	return string(b)
+func privateName(ip string) string {
+	return "ip-" + strings.ReplaceAll(ip, ".", "-") + ".ec2.internal"
+}
+
+func architecture(instanceType string) string {
+	t, _ := capacity.TypeByName(instanceType) // checked at the launch
+	return archAPI(t)
 }
 
 func (s *Service) matching(tx *state.Tx, ids []string, filters []ec2api.Filter) ([]*Instance, error) {
@@ -197,7 +193,10 @@ func (s *Service) matching(tx *state.Tx, ids []string, filters []ec2api.Filter) 
 			continue
 		}
 		ok, err := filter(filters, map[string][]string{"instance-id": {id}, "instance-type": {i.Type}, "instance-state-name": {i.State}, "availability-zone": {i.AZ}, "subnet-id": {i.SubnetID},
-			"image-id": {i.ImageID}, "private-ip-address": {i.PrivateIP}, "vpc-id": {s.net(tx).VPC}, "instance.group-id": i.SecurityGroups, "instance-lifecycle": lifecycle(i)}, i.Tags)
+			"image-id": {i.ImageID}, "private-ip-address": {i.PrivateIP}, "vpc-id": {s.net(tx).VPC}, "instance.group-id": i.SecurityGroups, "network-interface.group-id": i.SecurityGroups, "instance-lifecycle": lifecycle(i),
+			"private-dns-name": {privateName(i.PrivateIP)}, "instance-state-code": {strconv.Itoa(int(stateCodes[i.State]))}, "reservation-id": {"r-" + i.ID[2:]}, "owner-id": {s.account},
+			"architecture": {architecture(i.Type)}, "iam-instance-profile.arn": {i.Profile}, "root-device-type": {"ebs"}, "virtualization-type": {"hvm"}, "tenancy": {"default"}, "monitoring-state": {"disabled"},
+			"launch-time": {i.LaunchedAt.UTC().Format("2006-01-02T15:04:05.000Z")}}, i.Tags)
 		if err != nil {
 			return nil, err
 		}

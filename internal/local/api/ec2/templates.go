@@ -46,6 +46,15 @@ func (s *Service) template(tx *state.Tx, id, name *string) (*Template, error) {
 	return nil, noTemplate(wire.Value(name))
 }
 
+// CheckTemplate tells whether a launch template and its version exist.
+func (s *Service) CheckTemplate(tx *state.Tx, id, name, version *string) error {
+	t, err := s.template(tx, id, name)
+	if err == nil {
+		_, err = t.Version(wire.Value(version))
+	}
+	return err
+}
+
 func (t *Template) api() ec2api.LaunchTemplate {
 	return ec2api.LaunchTemplate{LaunchTemplateId: &t.ID, LaunchTemplateName: &t.Name, DefaultVersionNumber: &t.Default, LatestVersionNumber: &t.Latest,
 		CreateTime: wire.Timestamp(t.CreatedAt), CreatedBy: wire.Ptr("arn:aws:iam::000000000000:root"), Tags: t.Tags}

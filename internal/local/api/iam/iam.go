@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -132,7 +131,7 @@ func (s *Service) registerRoles(svc *wire.Service) {
 
 func (r *Role) api() *iamapi.Role {
 	return &iamapi.Role{RoleName: &r.Name, RoleId: &r.ID, Arn: &r.ARN, Path: &r.Path, CreateDate: wire.Timestamp(r.CreatedAt), Description: optional(r.Description),
-		AssumeRolePolicyDocument: wire.Ptr(url.PathEscape(r.Trust)), MaxSessionDuration: wire.Ptr(r.MaxSession), Tags: r.Tags}
+		AssumeRolePolicyDocument: wire.Ptr(escape(r.Trust)), MaxSessionDuration: wire.Ptr(r.MaxSession), Tags: r.Tags}
 }
 
 func optional(s string) *string {
@@ -305,7 +304,7 @@ func (s *Service) getInline(_ context.Context, in *iamapi.GetRolePolicyInput) (*
 	if !ok {
 		return nil, missing("role policy", wire.Value(in.PolicyName))
 	}
-	return &iamapi.GetRolePolicyOutput{RoleName: &r.Name, PolicyName: in.PolicyName, PolicyDocument: wire.Ptr(url.PathEscape(doc))}, nil
+	return &iamapi.GetRolePolicyOutput{RoleName: &r.Name, PolicyName: in.PolicyName, PolicyDocument: wire.Ptr(escape(doc))}, nil
 }
 
 func (s *Service) deleteInline(_ context.Context, in *iamapi.DeleteRolePolicyInput) (*iamapi.DeleteRolePolicyOutput, error) {

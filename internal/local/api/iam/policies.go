@@ -196,7 +196,7 @@ func (s *Service) getPolicy(_ context.Context, in *iamapi.GetPolicyInput) (*iama
 }
 
 func (p *Policy) version(v PolicyVersion) iamapi.PolicyVersion {
-	return iamapi.PolicyVersion{VersionId: wire.Ptr(v.ID), Document: wire.Ptr(url.PathEscape(v.Document)), IsDefaultVersion: wire.Ptr(v.ID == p.Default), CreateDate: wire.Timestamp(v.CreatedAt)}
+	return iamapi.PolicyVersion{VersionId: wire.Ptr(v.ID), Document: wire.Ptr(escape(v.Document)), IsDefaultVersion: wire.Ptr(v.ID == p.Default), CreateDate: wire.Timestamp(v.CreatedAt)}
 }
 
 func (s *Service) getVersion(_ context.Context, in *iamapi.GetPolicyVersionInput) (*iamapi.GetPolicyVersionOutput, error) {
@@ -304,3 +304,7 @@ func (s *Service) listPolicies(_ context.Context, in *iamapi.ListPoliciesInput) 
 		return nil
 	})
 }
+
+// escape encodes a document as IAM does, by RFC 3986: clients decode it with functions that differ on
+// what a plus sign means.
+func escape(doc string) string { return strings.ReplaceAll(url.QueryEscape(doc), "+", "%20") }
