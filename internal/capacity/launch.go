@@ -1,6 +1,10 @@
 package capacity
 
-import "math"
+import (
+	"cmp"
+	"math"
+	"slices"
+)
 
 // launchAll opens nodes until no task waits.
 //
@@ -60,11 +64,17 @@ func (w *planner) openPlanned(quota []float64, prices vector) bool {
 		}
 		offer := w.useful[k]
 		quota[k] = -quota[k] // tried
-		if lost := w.loss(offer, seed, prices); lost < least {
-			best, least = k, lost
-		}
-		if least < good {
+		mark := len(w.pool.journal)
+		n := w.trial(offer, seed)
+		lost := 1 - n.capacity.Minus(n.free).vector().dot(prices)/w.price[offer]
+		if lost < good {
+			w.commit()
+			best, least = k, 0
 			break
+		}
+		w.pool.undo(mark)
+		if lost < least {
+			best, least = k, lost
 		}
 	}
 	for k := range quota {
@@ -72,7 +82,9 @@ func (w *planner) openPlanned(quota []float64, prices vector) bool {
 	}
 	if least < poor {
 		quota[best] = max(quota[best]-1, 1e-3)
-		w.open(w.useful[best], seed)
+		if least > 0 {
+			w.open(w.useful[best], seed)
+		}
 		return true
 	}
 	w.openBest(prices)
@@ -140,23 +152,43 @@ func (w *planner) trial(offer, seed int) *node {
 }
 
 func (w *planner) open(offer, seed int) {
-	n := *w.trial(offer, seed)
-	n.items = append([]int32(nil), n.items...)
+	w.trial(offer, seed)
+	w.commit()
+}
+
+// commit makes the trial a node of the plan.
+func (w *planner) commit() {
+	n := w.spare
+	n.items = slices.Clone(n.items)
 	w.nodes = append(w.nodes, n)
 	w.load[n.host.Zone]++
 	w.pool.journal = w.pool.journal[:0]
 }
 
+// floor is the least that could be lost on an offer: filled to the last, or holding all that waits.
+type floor struct {
+	offer int
+	loss  float64
+}
+
 // openBest opens the node that gives the most value for its price, of all types.
 func (w *planner) openBest(prices vector) bool {
 	seed := w.pool.largest()
-	best, least := -1, math.Inf(1)
+	waiting := w.pool.demand.vector().dot(prices)
+	w.floors = w.floors[:0]
 	for _, i := range w.choices(seed) {
-		if !w.canSeed(i, seed) {
-			continue
+		if w.canSeed(i, seed) {
+			w.floors = append(w.floors, floor{i, 1 - min(w.vectors[i].dot(prices), waiting)/w.price[i]})
 		}
-		if lost := w.loss(i, seed, prices); lost < least {
-			best, least = i, lost
+	}
+	slices.SortStableFunc(w.floors, func(a, b floor) int { return cmp.Compare(a.loss, b.loss) })
+	best, least := -1, math.Inf(1)
+	for _, f := range w.floors {
+		if f.loss >= least {
+			break
+		}
+		if lost := w.loss(f.offer, seed, prices); lost < least {
+			best, least = f.offer, lost
 		}
 	}
 	if best < 0 {

@@ -91,6 +91,7 @@ type planner struct {
 	dual     vector
 	nodes    []node
 	spare    node
+	floors   []floor // for openBest
 	aside    []int32 // items no offer holds, one entry a task
 }
 
@@ -165,7 +166,6 @@ func (w *planner) beats(a, b int) bool {
 // items groups the tasks wanted by what they need. Tasks no offer can hold go to the result.
 func (w *planner) items(result *Result) []item {
 	var items []item
-	index := map[Resources]int{}
 	limits := limitsOf(w.req.Tasks, w.req.Headroom.Tasks)
 	addTask := func(id int, t *Task) {
 		reason := ""
@@ -180,12 +180,6 @@ func (w *planner) items(result *Result) []item {
 		}
 		limit := limits[t.Service]
 		if t.plain() && limit == 0 {
-			if k, ok := index[t.Resources]; ok {
-				items[k].left += t.count()
-				items[k].from = append(items[k].from, share{id, t.count()})
-				return
-			}
-			index[t.Resources] = len(items)
 			items = append(items, item{need: t.Resources, left: t.count(), from: []share{{id, t.count()}}})
 			return
 		}

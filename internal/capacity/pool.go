@@ -46,8 +46,15 @@ type pool struct {
 
 // cell is the items of one class, by value, most first. Those before head are gone.
 type cell struct {
-	items []int32
+	items []entry
 	head  int
+}
+
+// entry is an item as a look at a cell needs it.
+type entry struct {
+	cpu, memory int32
+	id          int32
+	more        bool // other things than CPU and memory decide, too
 }
 
 // taken is one take, to undo it.
@@ -95,10 +102,10 @@ var logTable = func() (t [4096]float64) {
 	return
 }()
 
-// newPool orders the items by value and puts them in cells. The items are the pool's own from here.
+// newPool orders the items by value, joins equal ones, and puts them in cells.
 func newPool(items []item) *pool {
-	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(b.value, a.value) })
-	p := &pool{items: items}
+	p := &pool{items: sorted(items)}
+	items = p.items
 	lowC, highC, lowM, highM := math.MaxInt, 0, math.MaxInt, 0
 	for i := range items {
 		n := items[i].need
@@ -118,18 +125,53 @@ func newPool(items []item) *pool {
 		at[i] = int32(p.cellOf(&items[i]))
 		size[at[i]]++
 	}
-	all := make([]int32, len(items))
+	all := make([]entry, len(items))
 	for c, n := range size {
 		p.cells[c].items, all = all[:0:n], all[n:]
 	}
 	for i := range items {
-		c := &p.cells[at[i]]
-		c.items = append(c.items, int32(i))
-		p.demand = p.demand.Plus(items[i].need.Times(items[i].left))
+		it, c := &items[i], &p.cells[at[i]]
+		c.items = append(c.items, entry{int32(it.need.CPU), int32(it.need.Memory), int32(i), it.special()})
+		p.demand = p.demand.Plus(it.need.Times(it.left))
 		p.mark(int(at[i]))
 	}
 	p.waiting = len(items)
 	return p
+}
+
+// special reports whether other things than CPU and memory decide where the item fits.
+func (it *item) special() bool {
+	return it.task != nil || it.zone != "" || it.need.GPU != 0 || it.need.ENI != 0
+}
+
+// sorted is the items by value, most first, equal ones without constraints in one.
+func sorted(items []item) []item {
+	type key struct {
+		value float64
+		at    int32
+	}
+	keys := make([]key, len(items))
+	for i := range items {
+		keys[i] = key{items[i].value, int32(i)}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if a.value != b.value {
+			return cmp.Compare(b.value, a.value)
+		}
+		x, y := &items[a.at], &items[b.at]
+		return cmp.Or(cmp.Compare(y.need.CPU, x.need.CPU), cmp.Compare(y.need.Memory, x.need.Memory), cmp.Compare(a.at, b.at))
+	})
+	out := make([]item, 0, len(items))
+	for _, k := range keys {
+		it := &items[k.at]
+		if n := len(out) - 1; n >= 0 && it.task == nil && out[n].task == nil && out[n].need == it.need && out[n].zone == it.zone {
+			out[n].left += it.left
+			out[n].from = append(out[n].from, it.from...)
+			continue
+		}
+		out = append(out, *it)
+	}
+	return out
 }
 
 func (p *pool) cellOf(it *item) int {
@@ -151,7 +193,8 @@ func (p *pool) unmark(c int) {
 // take removes one task of the item at the offset behind the head of its cell.
 func (p *pool) take(cellIndex, offset int) int32 {
 	c := &p.cells[cellIndex]
-	id := c.items[c.head+offset]
+	e := c.items[c.head+offset]
+	id := e.id
 	it := &p.items[id]
 	it.left--
 	p.demand = p.demand.Minus(it.need)
@@ -182,8 +225,9 @@ func (p *pool) undo(n int) {
 		}
 		c := &p.cells[t.cell]
 		c.head--
+		e := entry{int32(it.need.CPU), int32(it.need.Memory), t.item, it.special()}
 		copy(c.items[c.head:c.head+int(t.offset)], c.items[c.head+1:c.head+int(t.offset)+1])
-		c.items[c.head+int(t.offset)] = t.item
+		c.items[c.head+int(t.offset)] = e
 		p.waiting++
 		p.first = min(p.first, int(t.item))
 		p.mark(int(t.cell))
@@ -206,7 +250,7 @@ func (p *pool) takeItem(id int) {
 	ci := p.cellOf(&p.items[id])
 	c := &p.cells[ci]
 	for k := c.head; k < len(c.items); k++ {
-		if c.items[k] == int32(id) {
+		if c.items[k].id == int32(id) {
 			p.take(ci, k-c.head)
 			return
 		}
@@ -215,7 +259,18 @@ func (p *pool) takeItem(id int) {
 }
 
 // steer weighs the balance of what is left of CPU and memory against the size of the next task.
-const steer = 0.8
+const steer = 1
+
+// search is one look for the next task of a node.
+type search struct {
+	n          *node
+	cpu, mem   int32   // free
+	perC, perM float64 // one unit as a part of the node
+	skew       float64 // how much larger the free part of CPU is than that of memory
+	score      float64 // of the best so far
+	cell       int     // its cell; -1: none so far
+	offset     int
+}
 
 // next takes the task that fits node n best: large, and leaving CPU and memory of the node in
 // proportion, so that both run out together. It reports -1 if none was found.
@@ -224,76 +279,81 @@ func (p *pool) next(n *node) int32 {
 	if c < 0 || m < 0 {
 		return -1
 	}
-	perC, perM := 1/float64(max(n.capacity.CPU, 1)), 1/float64(max(n.capacity.Memory, 1))
-	a, b := float64(c)*perC, float64(m)*perM
-	skew := a - b
+	s := search{n: n, cpu: int32(c), mem: int32(m), score: math.Inf(-1), cell: -1}
+	s.perC, s.perM = 1/float64(max(n.capacity.CPU, 1)), 1/float64(max(n.capacity.Memory, 1))
+	s.skew = float64(c)*s.perC - float64(m)*s.perM
 	rc, cm := p.logCPU.class(float64(c)), p.logMem.class(float64(m))
 	if rc < 0 || cm < 0 {
 		return -1
 	}
 	fitColumns := ^uint64(0) >> (side - 1 - cm)
-	best, bestCell, bestOffset := math.Inf(-1), -1, 0
-	for rowsLeft := p.rows & (^uint64(0) >> (side - 1 - rc)); rowsLeft != 0; {
-		r := 63 - bits.LeadingZeros64(rowsLeft)
-		rowsLeft &^= 1 << r
+	for left := p.rows & (^uint64(0) >> (side - 1 - rc)); left != 0; {
+		r := 63 - bits.LeadingZeros64(left)
+		left &^= 1 << r
 		columns := p.columns[r] & fitColumns
 		if columns == 0 {
 			continue
 		}
-		// No task of this class scores above the one that leaves no skew at all.
-		x := min(p.upper[r], float64(c)) * perC
-		if x-skew/2 <= best && !p.scarce {
+		// The score of a task of this class is highest if it leaves no skew, or if that cannot be,
+		// if it needs no memory at all.
+		x := min(p.upper[r], float64(c)) * s.perC
+		bound := x - s.skew/2
+		if x < s.skew {
+			bound = x/2 - steer*(s.skew-x)
+		}
+		if bound <= s.score && !p.scarce {
 			break
 		}
-		want := (x - skew) / perM
 		k := 0
-		if want >= 1 {
+		if want := (x - s.skew) / s.perM; want >= 1 {
 			k = max(p.logMem.class(want), 0)
 		}
-		below := columns & (^uint64(0) >> (side - 1 - k))
-		above := columns &^ (^uint64(0) >> (side - 1 - k))
-		for range 2 {
-			if below != 0 {
+		upTo := ^uint64(0) >> (side - 1 - k)
+		if below := columns & upTo; below != 0 {
+			col := 63 - bits.LeadingZeros64(below)
+			p.try(&s, r*side+col, r == rc || col == cm)
+			if below &^= 1 << col; below != 0 {
 				col := 63 - bits.LeadingZeros64(below)
-				below &^= 1 << col
-				p.try(n, r*side+col, r == rc || col == cm, perC, perM, skew, &best, &bestCell, &bestOffset)
-			}
-			if above != 0 {
-				col := bits.TrailingZeros64(above)
-				above &^= 1 << col
-				p.try(n, r*side+col, r == rc || col == cm, perC, perM, skew, &best, &bestCell, &bestOffset)
+				p.try(&s, r*side+col, r == rc || col == cm)
 			}
 		}
+		if above := columns &^ upTo; above != 0 {
+			col := bits.TrailingZeros64(above)
+			p.try(&s, r*side+col, r == rc || col == cm)
+		}
 	}
-	if bestCell < 0 {
+	if s.cell < 0 {
 		return -1
 	}
-	return p.take(bestCell, bestOffset)
+	return p.take(s.cell, s.offset)
 }
 
-// try looks at the first items of a cell.
-func (p *pool) try(n *node, cellIndex int, edge bool, perC, perM, skew float64, best *float64, bestCell, bestOffset *int) {
+// try looks at the first items of a cell. On the edge, where some of the class are too large, it
+// looks at more of them.
+func (p *pool) try(s *search, cellIndex int, edge bool) {
 	c := &p.cells[cellIndex]
-	tries := 2
+	entries := c.items[c.head:]
+	tries := 1
 	if edge {
 		tries = look
 	}
-	for k := 0; k < len(c.items)-c.head && k < tries; k++ {
-		it := &p.items[c.items[c.head+k]]
-		if !n.takes(it) {
+	for k := 0; k < len(entries) && k < tries; k++ {
+		e := &entries[k]
+		if e.cpu > s.cpu || e.memory > s.mem || e.more && !s.n.takes(&p.items[e.id]) {
 			tries = look
 			continue
 		}
-		x, y := float64(it.need.CPU)*perC, float64(it.need.Memory)*perM
-		score := (x+y)/2 - steer*math.Abs(skew-(x-y))
+		x, y := float64(e.cpu)*s.perC, float64(e.memory)*s.perM
+		score := (x+y)/2 - steer*math.Abs(s.skew-(x-y))
 		if p.scarce {
 			// Interfaces run out too: the next task is to leave them in proportion with the rest.
-			e := float64(n.free.ENI-it.need.ENI) / float64(max(n.capacity.ENI, 1))
-			left := (float64(n.free.CPU-it.need.CPU)*perC + float64(n.free.Memory-it.need.Memory)*perM) / 2
-			score -= math.Abs(e - left)
+			n, it := s.n, &p.items[e.id]
+			eni := float64(n.free.ENI-it.need.ENI) / float64(max(n.capacity.ENI, 1))
+			rest := (float64(s.cpu-e.cpu)*s.perC + float64(s.mem-e.memory)*s.perM) / 2
+			score -= math.Abs(eni - rest)
 		}
-		if score > *best {
-			*best, *bestCell, *bestOffset = score, cellIndex, k
+		if score > s.score {
+			s.score, s.cell, s.offset = score, cellIndex, k
 		}
 		if edge {
 			return
