@@ -12,7 +12,6 @@ import (
 
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
-	"github.com/slipway-ecs/slipway/internal/image"
 	"github.com/slipway-ecs/slipway/internal/release"
 )
 
@@ -256,11 +255,3 @@ func (pr *project) why(env string, now release.Running, own []release.Statement)
 }
 
 func stampOf(t time.Time) string { return t.Local().Format(time.DateTime) }
-
-// digestOrNone is for summaries.
-func digestOrNone(d image.Digest) string {
-	if d == "" {
-		return "-"
-	}
-	return string(d)
-}

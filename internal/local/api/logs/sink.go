@@ -17,7 +17,7 @@ func (s *Store) Writer(region, account, group, stream string, create bool) (io.W
 	err := s.db.Update(func(tx *state.Tx) error {
 		if _, ok := s.groups.Get(tx, group); !ok {
 			if !create {
-				return fmt.Errorf("failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist.")
+				return fmt.Errorf("failed to create Cloudwatch log stream: ResourceNotFoundException: The specified log group does not exist")
 			}
 			s.groups.Put(tx, group, &Group{Name: group, ARN: groupARN(region, account, group), CreatedAt: s.clock.Now()})
 		}
@@ -51,11 +51,9 @@ func (w *writer) Write(p []byte) (int, error) {
 		if i < 0 && len(w.buf) < maxLine {
 			break
 		}
-		line, skip := w.buf, 0
+		line, skip := w.buf[:min(maxLine, len(w.buf))], 0
 		if i >= 0 && i <= maxLine {
 			line, skip = w.buf[:i], 1
-		} else {
-			line = w.buf[:maxLine]
 		}
 		out = append(out, w.event(line))
 		w.buf = w.buf[len(line)+skip:]

@@ -1,0 +1,37 @@
+# make check is what CI runs.
+.PHONY: check build demo test race lint generate e2e bench bench-local clean
+
+GO ?= go
+
+build: ## bin/slipway
+	$(GO) build -o bin/slipway ./cmd/slipway
+
+demo: ## from commit to QA to PROD, on this machine
+	$(GO) run ./cmd/slipway demo
+
+test: ## what the README says
+	$(GO) test ./...
+
+race: ## the packages with goroutines, under the race detector
+	$(GO) test -race $$($(GO) list ./internal/... | grep -v -E 'wire/[a-z]+api$$')
+
+e2e: ## real processes, real clients
+	$(GO) test -count=1 ./test/...
+
+lint: ## gofmt, vet, staticcheck
+	@unformatted=$$(gofmt -l cmd examples internal test); if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+generate: ## generated files are up to date
+	$(GO) generate ./internal/local/wire/...
+	git diff --exit-code -- internal/local/wire
+
+bench: ## figures of docs/benchmarks.md
+	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/capacity/... ./internal/placement/... ./internal/image/... ./internal/local/state/... ./internal/local/balancer/...
+
+check: lint generate test race
+	$(GO) run ./cmd/slipway demo --once
+
+clean:
+	rm -rf bin
