@@ -56,7 +56,7 @@ func (w *planner) openPlanned(quota []float64, prices vector) bool {
 	if seed < 0 {
 		return false
 	}
-	best, least := -1, math.Inf(1)
+	best, least, committed := -1, math.Inf(1), false
 	for {
 		k := w.mostLeft(quota, seed)
 		if k < 0 {
@@ -69,7 +69,7 @@ func (w *planner) openPlanned(quota []float64, prices vector) bool {
 		lost := 1 - n.capacity.Minus(n.free).vector().dot(prices)/w.price[offer]
 		if lost < good {
 			w.commit()
-			best, least = k, 0
+			best, committed = k, true
 			break
 		}
 		w.pool.undo(mark)
@@ -80,9 +80,9 @@ func (w *planner) openPlanned(quota []float64, prices vector) bool {
 	for k := range quota {
 		quota[k] = math.Abs(quota[k])
 	}
-	if least < poor {
+	if committed || least < poor {
 		quota[best] = max(quota[best]-1, 1e-3)
-		if least > 0 {
+		if !committed {
 			w.open(w.useful[best], seed)
 		}
 		return true

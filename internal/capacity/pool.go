@@ -37,10 +37,11 @@ type pool struct {
 	logCPU  scale
 	logMem  scale
 	upper   [side]float64 // the CPU below which each class's items are
-	scarce  bool          // task network interfaces have a price
-	waiting int           // items with tasks left
-	demand  Resources     // of all that wait
-	first   int           // items before it have no tasks left
+	way     way
+	scarce  bool      // task network interfaces have a price
+	waiting int       // items with tasks left
+	demand  Resources // of all that wait
+	first   int       // items before it have no tasks left
 	journal []taken
 }
 
@@ -101,6 +102,15 @@ var logTable = func() (t [4096]float64) {
 	}
 	return
 }()
+
+// way is how tasks for a node are chosen.
+type way struct {
+	// steer weighs the balance of what is left of CPU and memory against the size of the next task;
+	// at least 0.5, or the search would stop too early.
+	steer float64
+	// urgency adds to it as a node with skew fills up.
+	urgency float64
+}
 
 // newPool orders the items by value, joins equal ones, and puts them in cells.
 func newPool(items []item) *pool {
@@ -258,15 +268,13 @@ func (p *pool) takeItem(id int) {
 	panic("capacity: taking a task that does not wait")
 }
 
-// steer weighs the balance of what is left of CPU and memory against the size of the next task.
-const steer = 1
-
 // search is one look for the next task of a node.
 type search struct {
 	n          *node
 	cpu, mem   int32   // free
 	perC, perM float64 // one unit as a part of the node
 	skew       float64 // how much larger the free part of CPU is than that of memory
+	steer      float64 // what a unit of skew weighs against a unit of size
 	score      float64 // of the best so far
 	cell       int     // its cell; -1: none so far
 	offset     int
@@ -281,7 +289,9 @@ func (p *pool) next(n *node) int32 {
 	}
 	s := search{n: n, cpu: int32(c), mem: int32(m), score: math.Inf(-1), cell: -1}
 	s.perC, s.perM = 1/float64(max(n.capacity.CPU, 1)), 1/float64(max(n.capacity.Memory, 1))
-	s.skew = float64(c)*s.perC - float64(m)*s.perM
+	a, b := float64(c)*s.perC, float64(m)*s.perM
+	s.skew = a - b
+	s.steer = p.way.steer + p.way.urgency*math.Abs(s.skew)/(min(a, b)+1e-3)
 	rc, cm := p.logCPU.class(float64(c)), p.logMem.class(float64(m))
 	if rc < 0 || cm < 0 {
 		return -1
@@ -299,7 +309,7 @@ func (p *pool) next(n *node) int32 {
 		x := min(p.upper[r], float64(c)) * s.perC
 		bound := x - s.skew/2
 		if x < s.skew {
-			bound = x/2 - steer*(s.skew-x)
+			bound = x/2 - s.steer*(s.skew-x)
 		}
 		if bound <= s.score && !p.scarce {
 			break
@@ -344,7 +354,7 @@ func (p *pool) try(s *search, cellIndex int, edge bool) {
 			continue
 		}
 		x, y := float64(e.cpu)*s.perC, float64(e.memory)*s.perM
-		score := (x+y)/2 - steer*math.Abs(s.skew-(x-y))
+		score := (x+y)/2 - s.steer*math.Abs(s.skew-(x-y))
 		if p.scarce {
 			// Interfaces run out too: the next task is to leave them in proportion with the rest.
 			n, it := s.n, &p.items[e.id]
