@@ -1,10 +1,14 @@
 package ec2
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,7 +98,12 @@ func (s *Service) move(tx *state.Tx, id string) {
 	s.instances.Modify(tx, id, func(i *Instance) { i.State, i.StateAt = to, s.now() })
 }
 
-var clusterLine = regexp.MustCompile(`(?m)^\s*(?:echo\s+["']?)?(ECS_[A-Z_]+)\s*=\s*["']?([^"'>\s]+)`)
+var (
+	// A setting stands at the start of a line, of a command, or of what echo writes.
+	shellSetting = regexp.MustCompile(`(?m)(?:^|[;&|])[ \t]*(?:echo[ \t]+(?:-e[ \t]+)?)?["']?(ECS_[A-Z_]+)[ \t]*=[ \t]*`)
+	// Bottlerocket is configured with TOML.
+	tomlCluster = regexp.MustCompile(`(?ms)^\s*\[settings\.ecs\][^\[]*?^\s*cluster\s*=\s*"([^"]+)"`)
+)
 
 // agentConfig reads the ECS agent's settings out of user data that writes /etc/ecs/ecs.config
 // (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-agent-config.html).
@@ -104,20 +113,40 @@ func agentConfig(userData string) map[string]string {
 		text = []byte(userData)
 	}
 	settings := map[string]string{}
-	for _, m := range clusterLine.FindAllStringSubmatch(string(text), -1) {
-		settings[m[1]] = m[2]
+	if m := tomlCluster.FindSubmatch(text); m != nil {
+		settings["ECS_CLUSTER"] = string(m[1])
+	}
+	for _, m := range shellSetting.FindAllSubmatchIndex(text, -1) {
+		settings[string(text[m[2]:m[3]])] = settingValue(string(text[m[1]:]))
 	}
 	return settings
 }
 
+// settingValue is the value that text begins with: a JSON object, or what comes before a quote, a
+// space or the end of the command.
+func settingValue(text string) string {
+	text, _, _ = strings.Cut(text, "\n")
+	text = strings.TrimLeft(text, `"'`)
+	if strings.HasPrefix(text, "{") {
+		var object json.RawMessage
+		if json.NewDecoder(strings.NewReader(strings.ReplaceAll(text, `\"`, `"`))).Decode(&object) == nil {
+			return string(object)
+		}
+	}
+	if i := strings.IndexAny(text, "\"'> \t;&|\r"); i >= 0 {
+		text = text[:i]
+	}
+	return text
+}
+
 func (s *Service) join(tx *state.Tx, i *Instance) {
 	settings := agentConfig(i.UserData)
-	name := settings["ECS_CLUSTER"]
-	if name == "" {
-		return
-	}
+	name := cmp.Or(settings["ECS_CLUSTER"], "default") // as the agent does
 	cluster, ok := s.ecs.Clusters.Get(tx, name)
-	if !ok {
+	if !ok || cluster.Status != "ACTIVE" {
+		if settings["ECS_CLUSTER"] == "" {
+			return // nobody asked for it to join
+		}
 		s.log.Warn("an instance names a cluster that does not exist", "instance", i.ID, "cluster", name)
 		return
 	}
@@ -144,6 +173,15 @@ func (s *Service) join(tx *state.Tx, i *Instance) {
 			attr("ecs.capability.container-ordering", ""), attr("ecs.capability.efs", ""), attr("ecs.capability.firelens.fluentbit", ""), attr("ecs.capability.task-cpu-mem-limit", ""), attr("com.amazonaws.ecs.capability.task-iam-role", ""),
 			attr("com.amazonaws.ecs.capability.docker-remote-api.1.44", ""), attr("com.amazonaws.ecs.capability.logging-driver.awslogs", ""), attr("com.amazonaws.ecs.capability.logging-driver.json-file", ""),
 		}}
+	var custom map[string]string
+	if text := settings["ECS_INSTANCE_ATTRIBUTES"]; text != "" {
+		if err := json.Unmarshal([]byte(text), &custom); err != nil {
+			s.log.Warn("ECS_INSTANCE_ATTRIBUTES of an instance is not an object of strings", "instance", i.ID, "error", err)
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(custom)) {
+		ci.Attributes = append(ci.Attributes, attr(k, custom[k]))
+	}
 	for _, t := range i.Tags {
 		if wire.Value(t.Key) == "aws:autoscaling:groupName" {
 			ci.CapacityProvider = s.providerOf(tx, cluster, wire.Value(t.Value))
