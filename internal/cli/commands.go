@@ -10,7 +10,7 @@ func shipCommands() []*cobra.Command {
 }
 
 func sizeCommands() []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{newCapacityCommand()}
 }
 
 func localCommands() []*cobra.Command {
