@@ -56,7 +56,6 @@ type watch struct {
 	logs     map[string]bool // tasks whose logs were read
 	targets  map[string]TargetHealth
 	seen     map[string]bool // service events
-	status   string
 	progress Event
 	warned   Cause
 	stopping bool // a rollback was asked for because time was out

@@ -28,8 +28,6 @@ var (
 // clusterResource is slipway_cluster: an ECS cluster with instances and a load balancer.
 type clusterResource struct{ backend *Backend }
 
-var clusterOutputs = []string{"id", "arn", "vpc", "balancer_arn", "balancer_dns_name", "balancer_zone_id", "autoscaling_group", "capacity_provider", "listener_arns", "urls"}
-
 func (r *clusterResource) Metadata(_ context.Context, req resource.MetadataRequest, resp *resource.MetadataResponse) {
 	resp.TypeName = req.ProviderTypeName + "_cluster"
 }

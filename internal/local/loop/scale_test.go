@@ -46,5 +46,5 @@ func TestScale(t *testing.T) {
 		runtime.ReadMemStats(&mem)
 		w.kill()
 	})
-	t.Logf("%d tasks running after %v of work, heap %d MiB, stacks %d MiB", tasks, time.Now().Sub(begin).Round(time.Millisecond), mem.HeapAlloc>>20, mem.StackInuse>>20)
+	t.Logf("%d tasks running after %v of work, heap %d MiB, stacks %d MiB", tasks, time.Since(begin).Round(time.Millisecond), mem.HeapAlloc>>20, mem.StackInuse>>20)
 }

@@ -1,8 +1,6 @@
 package loop
 
 import (
-	"strconv"
-
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
@@ -135,5 +133,3 @@ func ownerOf(tx *state.Tx, ecs *state.ECS, key string) (service string, ok bool)
 	}
 	return "", false
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	cerrdefs "github.com/containerd/errdefs"
 	"io"
 	"strings"
 	"sync"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
-	"github.com/docker/docker/client"
 	"github.com/docker/docker/pkg/stdcopy"
 
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
@@ -138,7 +138,7 @@ func (c *running) watch(copied <-chan struct{}) {
 		if err == nil {
 			break
 		}
-		if c.t.life.Err() != nil || client.IsErrNotFound(err) { // removed: killed by it
+		if c.t.life.Err() != nil || cerrdefs.IsNotFound(err) { // removed: killed by it
 			c.exit = runtime.Exit{Code: 137, At: time.Now()}
 			return
 		}
@@ -151,7 +151,7 @@ func (c *running) watch(copied <-chan struct{}) {
 	c.exit.At = time.Now()
 	state, err := c.t.e.api.ContainerInspect(c.t.life, c.id)
 	switch {
-	case err != nil && (c.t.life.Err() != nil || client.IsErrNotFound(err)):
+	case err != nil && (c.t.life.Err() != nil || cerrdefs.IsNotFound(err)):
 		c.exit.Code = 137
 	case err != nil:
 		c.err = fmt.Errorf("asking how the container ended: %w", err)
@@ -185,7 +185,7 @@ func (c *running) Wait(ctx context.Context) (runtime.Exit, error) {
 
 func (c *running) signal(ctx context.Context, name string) error {
 	err := c.t.e.api.ContainerKill(ctx, c.id, name)
-	if err != nil && !client.IsErrNotFound(err) && !strings.Contains(err.Error(), "is not running") {
+	if err != nil && !cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), "is not running") {
 		return fmt.Errorf("sending %s: %w", name, err)
 	}
 	return nil

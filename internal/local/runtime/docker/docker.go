@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	cerrdefs "github.com/containerd/errdefs"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -182,7 +183,7 @@ func (e *engine) removeContainers(ctx context.Context) error {
 func (e *engine) remove(ctx context.Context, id string) error {
 	err := e.api.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
 	// A removal under way is as good: somebody else has asked for the same.
-	if err != nil && !client.IsErrNotFound(err) && !strings.Contains(err.Error(), "already in progress") {
+	if err != nil && !cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), "already in progress") {
 		return fmt.Errorf("removing container %.12s: %w", id, err)
 	}
 	return nil
@@ -201,7 +202,7 @@ func (e *engine) Close(ctx context.Context) error {
 	errs = append(errs, e.removeContainers(ctx))
 	for ref := range images {
 		// Another local AWS may use it: then it stays.
-		if _, err := e.api.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true}); err != nil && !client.IsErrNotFound(err) {
+		if _, err := e.api.ImageRemove(ctx, ref, image.RemoveOptions{PruneChildren: true}); err != nil && !cerrdefs.IsNotFound(err) {
 			e.log.Debug("an image stays in the engine", "image", ref, "reason", err)
 		}
 	}

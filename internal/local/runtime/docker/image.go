@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	cerrdefs "github.com/containerd/errdefs"
 	"io"
 	"net"
 	"strings"
@@ -33,7 +34,7 @@ func (e *engine) pull(ctx context.Context, ref string) (pulled, error) {
 		return pulled{ref: ref, digest: digest}, nil
 	}
 	if err := e.enginePull(ctx, ref); err != nil {
-		if !loopback(ref) || ctx.Err() != nil || client.IsErrNotFound(err) {
+		if !loopback(ref) || ctx.Err() != nil || cerrdefs.IsNotFound(err) {
 			return pulled{}, err
 		}
 		img, fetchErr := e.fetchAndLoad(ctx, ref)

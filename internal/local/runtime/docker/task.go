@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	cerrdefs "github.com/containerd/errdefs"
 	"net"
 	"strconv"
 	"sync"
 
 	"github.com/docker/docker/api/types/container"
-	"github.com/docker/docker/client"
 	"github.com/docker/go-connections/nat"
 
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
@@ -68,7 +68,7 @@ func (t *task) makeNetwork(ctx context.Context) error {
 			t.pause = made.ID
 			break
 		}
-		if !client.IsErrNotFound(err) || attempt > 2 {
+		if !cerrdefs.IsNotFound(err) || attempt > 2 {
 			return err
 		}
 	}

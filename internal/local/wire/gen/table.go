@@ -45,10 +45,7 @@ func writeModel(w *bytes.Buffer, id string, m model) error {
 	if md.AWSQueryCompatible != nil {
 		w.WriteString(", QueryCompatible: true")
 	}
-	var names []string
-	for _, op := range sorted(m.Operations) {
-		names = append(names, op)
-	}
+	names := sorted(m.Operations)
 	fmt.Fprintf(w, ",\noperations: %q,\nerrors: map[string]errorShape{\n", strings.Join(names, " "))
 	for _, name := range sorted(m.Shapes) {
 		s := m.Shapes[name]
