@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/sts"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/loop"
+	"github.com/slipway-ecs/slipway/internal/local/metrics"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
 	"github.com/slipway-ecs/slipway/internal/local/runtime/choose"
@@ -73,6 +74,7 @@ type Local struct {
 	registry    *registry.Store
 	services    *loop.Services
 	tasks       *loop.Tasks
+	metrics     *metrics.Metrics
 }
 
 // New opens the state and the container runtime and registers every service. Run must follow.
@@ -183,6 +185,7 @@ func (l *Local) register(files string) error {
 	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Log: cfg.Log})
 	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l},
 		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Log: cfg.Log})
+	l.metrics = metrics.New(metrics.Config{State: l.ecs, Clock: l.clock, CloudWatch: l.cloudwatch, Container: l.tasks.Container, Traffic: l.elb.Metrics, Groups: l.elb.Groups})
 	return nil
 }
 
@@ -196,7 +199,7 @@ func (l *Local) RuntimeName() string { return l.runtime.Name() }
 // state. It is called once.
 func (l *Local) Run(ctx context.Context) error {
 	g, loops := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run} {
+	for _, run := range []func(context.Context) error{l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run} {
 		g.Go(func() error {
 			err := run(loops)
 			if errors.Is(err, context.Canceled) {

@@ -232,3 +232,14 @@ func (s *Service) list(_ context.Context, in *cloudwatchapi.ListMetricsInput) (*
 	}
 	return out, nil
 }
+
+// Statistics is what is known of several values when the values themselves are not.
+type Statistics struct{ Count, Sum, Minimum, Maximum float64 }
+
+// PutStatistics records values of a metric now that were only counted.
+func (s *Service) PutStatistics(namespace, name, unit string, dims []Dimension, v Statistics) {
+	now := s.clock.Now()
+	s.metrics.put(namespace, name, dims, unit, now, now, func(st *set) {
+		st.merge(&set{count: v.Count, sum: v.Sum, min: v.Minimum, max: v.Maximum})
+	})
+}
