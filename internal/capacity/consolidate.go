@@ -27,6 +27,7 @@ type Occupied struct {
 	Expired  bool      // to be replaced when it costs nothing more: out of date
 	Keep     bool      // not to be disrupted, but it may get tasks
 	Closed   bool      // gets no tasks: it drains, or is cordoned
+	Gone     bool      // a move took it
 }
 
 // Running is a task on an instance.
@@ -167,7 +168,7 @@ func newMerger(c *Cluster, b Budgets) *merger {
 		w.hosts = append(w.hosts, n)
 		total = total.Plus(used)
 		f := stays
-		if in.Closed {
+		if in.Closed || in.Gone {
 			f = closed
 		} else {
 			w.p.load[in.Zone]++
@@ -230,7 +231,7 @@ func (w *merger) rank(victims []int) {
 // mayGo reports whether the instance may be a victim.
 func (w *merger) mayGo(v int) bool {
 	in := &w.c.Instances[v]
-	if in.Keep || w.state[v] == gets || w.state[v] == gone {
+	if in.Keep || in.Gone || w.state[v] == gets || w.state[v] == gone {
 		return false
 	}
 	return !slices.ContainsFunc(in.Tasks, func(t Running) bool { return t.Pinned })
@@ -512,7 +513,7 @@ func (w *merger) mergeAt(list []int) int {
 }
 
 // Apply makes the moves on a copy of the cluster, checking each: an error says which promise a move
-// breaks. The new instances come behind the others, those that go become closed and empty.
+// breaks. The new instances come behind the others; those that go stay in the list, as Gone.
 func Apply(c *Cluster, moves []Move) (*Cluster, error) {
 	out := *c
 	out.Instances = slices.Clone(c.Instances)
@@ -546,7 +547,7 @@ func apply(before, c *Cluster, m *Move) error {
 		switch {
 		case to < 0:
 			return errors.New("a task goes to a new instance, but none is launched")
-		case slices.Contains(m.Victims, to), c.Instances[to].Closed:
+		case slices.Contains(m.Victims, to), c.Instances[to].Closed, c.Instances[to].Gone:
 			return fmt.Errorf("a task goes to instance %d, which gets none", to)
 		case !slices.Contains(m.Victims, r.From):
 			return fmt.Errorf("a task leaves instance %d, which stays", r.From)
@@ -566,6 +567,9 @@ func apply(before, c *Cluster, m *Move) error {
 		c.Instances[to].Tasks = append(c.Instances[to].Tasks, t)
 	}
 	for _, v := range m.Victims {
+		if c.Instances[v].Gone {
+			return fmt.Errorf("instance %d goes twice", v)
+		}
 		if got, want := len(before.Instances[v].Tasks), len(c.Instances[v].Tasks); got != want {
 			return fmt.Errorf("instance %d got tasks before and now goes", v)
 		}
@@ -574,7 +578,7 @@ func apply(before, c *Cluster, m *Move) error {
 				return fmt.Errorf("task %d of instance %d is lost", k, v)
 			}
 		}
-		c.Instances[v].Tasks, c.Instances[v].Closed, c.Instances[v].Price = nil, true, 0
+		c.Instances[v].Tasks, c.Instances[v].Gone, c.Instances[v].Price = nil, true, 0
 	}
 	return nil
 }

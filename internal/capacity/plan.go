@@ -17,12 +17,16 @@ type Request struct {
 	Overhead Resources // of the daemons on every new instance; on existing ones they are in Used
 	Trunking bool      // ENI trunking is on
 	Headroom Headroom
+	pinned   bool // every task gets a zone, to balance what zones hold
 }
 
 // Headroom is room to be kept free beyond the tasks wanted.
 type Headroom struct {
 	Tasks   []Task  // room for these
 	Percent float64 // room for so much more of what is wanted, in the same mix
+	// ZoneLoss keeps room for the tasks wanted of any one zone in the others. It says nothing of
+	// tasks that run already.
+	ZoneLoss bool
 }
 
 // Placed is where Count tasks of a Task of the request go.
@@ -64,6 +68,8 @@ type Result struct {
 	// Bound is the fractional optimum for the tasks the existing instances have no room for, on the
 	// same registered capacities less the daemons: no plan costs less than Bound.Cost.
 	Bound Bound
+	// Survives is the zones the plan's tasks can lose; only with Headroom.ZoneLoss.
+	Survives []string
 }
 
 // Ratio is the cost in terms of the lower bound; 1 when nothing is launched, +Inf when the bound
@@ -92,12 +98,17 @@ type planner struct {
 	dual     vector
 	nodes    []node
 	spare    node
-	floors   []floor // for openBest
-	aside    []int32 // items no offer holds, one entry a task
+	divided  map[zoneOfService]int // tasks of services with a zone, while tasks are divided
+	held     map[string]float64    // what zones hold of them
+	floors   []floor               // for openBest
+	aside    []int32               // items no offer holds, one entry a task
 }
 
 // Plan decides what to launch for the tasks. The same request gives the same plan.
 func Plan(req *Request) Result {
+	if req.Headroom.ZoneLoss && len(req.Zones) > 1 {
+		return planForZoneLoss(req)
+	}
 	w := &planner{req: req, load: map[string]float64{}}
 	w.readOffers()
 	var result Result
@@ -208,6 +219,13 @@ func (w *planner) beats(a, b int) bool {
 func (w *planner) items(result *Result) []item {
 	var items []item
 	limits := limitsOf(w.req.Tasks, w.req.Headroom.Tasks)
+	w.divided, w.held = map[zoneOfService]int{}, map[string]float64{}
+	for i := range w.req.Existing {
+		in := &w.req.Existing[i]
+		for s, n := range in.Services {
+			w.divided[zoneOfService{in.Zone, s}] += n
+		}
+	}
 	addTask := func(id int, t *Task) {
 		reason := ""
 		if !w.holdsAny(t) {
@@ -220,7 +238,7 @@ func (w *planner) items(result *Result) []item {
 			return
 		}
 		limit := limits[t.Service]
-		if t.plain() && limit == 0 {
+		if t.plain() && limit == 0 && !w.req.pinned {
 			items = append(items, item{need: t.Resources, left: t.count(), from: []share{{id, t.count()}}})
 			return
 		}
@@ -255,14 +273,14 @@ func limitsOf(lists ...[]Task) map[string]int {
 	return limits
 }
 
-// more is so many percent of the tasks of the items, every so-manieth in the order of size.
+// more is so many percent of the tasks of the items, in each zone every so-manieth by size.
 func more(items []item, percent float64) []item {
 	order := make([]int, len(items))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(items[a].need.CPU, items[b].need.CPU), cmp.Compare(items[a].need.Memory, items[b].need.Memory))
+		return cmp.Or(cmp.Compare(items[a].zone, items[b].zone), cmp.Compare(items[a].need.CPU, items[b].need.CPU), cmp.Compare(items[a].need.Memory, items[b].need.Memory))
 	})
 	var out []item
 	due := 0.5
@@ -282,9 +300,10 @@ type zoneCount struct {
 	count int
 }
 
-// spread divides the tasks over the zones they may run in, counting those of the service that run.
+// spread divides the tasks over the zones they may run in, counting those of the service that run
+// or were divided before. Between zones with equally many the one with less to hold gets the next.
 func (w *planner) spread(t *Task) []zoneCount {
-	if !t.Spread || len(w.req.Zones) < 2 {
+	if !t.Spread && !w.req.pinned || len(w.req.Zones) < 2 {
 		return []zoneCount{{"", t.count()}}
 	}
 	var zones []zoneCount
@@ -296,26 +315,27 @@ func (w *planner) spread(t *Task) []zoneCount {
 	if len(zones) < 2 {
 		return []zoneCount{{"", t.count()}}
 	}
-	running := make([]int, len(zones))
-	for i := range w.req.Existing {
-		in := &w.req.Existing[i]
-		for k := range zones {
-			if zones[k].zone == in.Zone {
-				running[k] += in.Services[t.Service]
-			}
-		}
-	}
+	size := float64(t.CPU)/1024 + float64(t.Memory)/4096
 	for range t.count() {
 		k := 0
 		for j := range zones {
-			if running[j]+zones[j].count < running[k]+zones[k].count {
+			a, b := zoneOfService{zones[j].zone, t.Service}, zoneOfService{zones[k].zone, t.Service}
+			if t.Spread && w.divided[a] != w.divided[b] {
+				if w.divided[a] < w.divided[b] {
+					k = j
+				}
+			} else if w.held[a.zone] < w.held[b.zone] {
 				k = j
 			}
 		}
 		zones[k].count++
+		w.divided[zoneOfService{zones[k].zone, t.Service}]++
+		w.held[zones[k].zone] += size
 	}
 	return slices.DeleteFunc(zones, func(z zoneCount) bool { return z.count == 0 })
 }
+
+type zoneOfService struct{ zone, service string }
 
 // hostOf is a new instance of the offer.
 func (w *planner) hostOf(offer int, zone string) Host {
@@ -405,25 +425,25 @@ func (w *planner) fillExisting() {
 		if w.pool.waiting == 0 {
 			return
 		}
-		in := &w.req.Existing[i]
-		n := node{offer: -1, existing: i, host: in.Host, capacity: in.Capacity, free: in.Capacity.Minus(in.Used)}
-		for _, p := range in.Ports {
-			if n.ports == nil {
-				n.ports = map[Port]bool{}
-			}
-			n.ports[p.normal()] = true
-		}
-		if len(in.Services) > 0 {
-			n.services = make(map[string]int, len(in.Services))
-			for s, c := range in.Services {
-				n.services[s] = c
-			}
-		}
+		n := w.existing(i)
 		n.fill(w.pool)
 		if len(n.items) > 0 {
-			w.nodes = append(w.nodes, n)
+			w.nodes = append(w.nodes, *n)
 		}
 	}
+}
+
+// existing is an existing instance as it is.
+func (w *planner) existing(i int) *node {
+	in := &w.req.Existing[i]
+	n := &node{offer: -1, existing: i, host: in.Host, capacity: in.Capacity, free: in.Capacity.Minus(in.Used), services: maps.Clone(in.Services)}
+	for _, p := range in.Ports {
+		if n.ports == nil {
+			n.ports = map[Port]bool{}
+		}
+		n.ports[p.normal()] = true
+	}
+	return n
 }
 
 // report turns the nodes into launches and fills.

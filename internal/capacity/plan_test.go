@@ -212,3 +212,39 @@ func TestBoundAgainstEnumeration(t *testing.T) {
 		}
 	})
 }
+
+func TestZoneLossIsSurvived(t *testing.T) {
+	for _, n := range []int{3, 30, 300, 3000} {
+		tasks := mix(n, 4, 400, 1, 4, .6)
+		for i := range tasks {
+			tasks[i].Service, tasks[i].Spread = "s", i%2 == 0
+		}
+		req := &Request{Tasks: tasks, Offers: offers("mcr", 16), Zones: []string{"a", "b", "c"}, Headroom: Headroom{ZoneLoss: true}}
+		res := Plan(req)
+		check(t, req, &res)
+		if len(res.Survives) != 3 {
+			t.Errorf("%d tasks: only the loss of %v is survived", n, res.Survives)
+		}
+		// By hand, in resources: what the other zones have free covers what the zone holds.
+		for _, zone := range req.Zones {
+			var held, free Resources
+			for _, l := range res.Launch {
+				room := l.Capacity
+				for _, p := range l.Tasks {
+					room = room.Minus(tasks[p.Task].Resources.Times(p.Count))
+				}
+				if l.Zone == zone {
+					held = held.Plus(l.Capacity.Minus(room))
+				} else {
+					free = free.Plus(room)
+				}
+			}
+			if !free.Covers(held) {
+				t.Errorf("%d tasks: zone %s holds %+v, the others have %+v free", n, zone, held, free)
+			}
+		}
+		if n == 3000 && res.Cost > 1.7*Plan(&Request{Tasks: tasks, Offers: req.Offers, Zones: req.Zones}).Cost {
+			t.Errorf("surviving one zone of three takes about half more, not %.2f of %.2f", res.Cost, res.Bound.Cost)
+		}
+	}
+}

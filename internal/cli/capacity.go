@@ -29,12 +29,12 @@ func newCapacityCommand() *cobra.Command {
 
 // capacityFlags is what 'capacity plan' is asked.
 type capacityFlags struct {
-	tasks, types, existing  string
-	maxVCPU                 int
-	families, arch, zones   string
-	daemonCPU, daemonMemory int
-	headroom                float64
-	spread, asJSON          bool
+	tasks, types, existing   string
+	maxVCPU                  int
+	families, arch, zones    string
+	daemonCPU, daemonMemory  int
+	headroom                 float64
+	spread, zoneLoss, asJSON bool
 }
 
 func newCapacityPlanCommand() *cobra.Command {
@@ -85,6 +85,7 @@ bound; null if only the bound is 0), elapsed_ms, instances and unplaced.`,
 	f.IntVar(&o.daemonCPU, "daemon-cpu-milli", 0, "CPU that daemons take on every instance, 1000 is one vCPU")
 	f.IntVar(&o.daemonMemory, "daemon-memory-mib", 0, "memory that daemons take on every instance")
 	f.Float64Var(&o.headroom, "headroom", 0, "room to keep free, in percent of the tasks")
+	f.BoolVar(&o.zoneLoss, "zone-loss", false, "keep room so that the tasks of any one zone find places in the others")
 	f.BoolVar(&o.spread, "spread", false, "balance each service's tasks over the zones")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	return cmd
@@ -127,7 +128,7 @@ func capacityRequest(in io.Reader, o *capacityFlags) (*capacity.Request, error) 
 	req := &capacity.Request{
 		Zones:    splitList(o.zones),
 		Overhead: capacity.Resources{CPU: cpuUnits(o.daemonCPU), Memory: o.daemonMemory},
-		Headroom: capacity.Headroom{Percent: o.headroom},
+		Headroom: capacity.Headroom{Percent: o.headroom, ZoneLoss: o.zoneLoss},
 	}
 	families := splitList(o.families)
 	if len(families) == 0 && o.types == "" {
@@ -451,6 +452,13 @@ func printCapacityPlan(w io.Writer, req *capacity.Request, r *capacity.Result, e
 	fmt.Fprintf(w, "lower bound  %.4f USD/h: no set of instances is cheaper\n", r.Bound.Cost)
 	if ratio := r.Ratio(); !math.IsInf(ratio, 0) {
 		fmt.Fprintf(w, "ratio        %.4f\n", ratio)
+	}
+	if req.Headroom.ZoneLoss {
+		lost := "none can be proved"
+		if len(r.Survives) > 0 {
+			lost = strings.Join(r.Survives, ", ")
+		}
+		fmt.Fprintf(w, "zone loss    each alone may be lost: %s\n", lost)
 	}
 	for _, u := range r.Unplaced {
 		t := &req.Tasks[u.Task]
