@@ -76,6 +76,7 @@ drains, so all of it works on this machine without an account.`,
 			root.AddCommand(c)
 		}
 	}
+	root.InitDefaultCompletionCmd() // now, so that its arguments are checked as well
 	strictArgs(root)
 	return root
 }
@@ -83,15 +84,13 @@ drains, so all of it works on this machine without an account.`,
 // strictArgs makes wrong arguments of every command bad input, with the usage line to correct them.
 func strictArgs(cmd *cobra.Command) {
 	check := cmd.Args
-	if check == nil && cmd.HasSubCommands() {
+	if cmd.HasSubCommands() && !cmd.Runnable() {
 		check = cobra.ArbitraryArgs
-		if cmd.RunE == nil && cmd.HasParent() {
-			cmd.RunE = func(c *cobra.Command, args []string) error {
-				if len(args) == 0 {
-					return c.Help()
-				}
-				return badInput("%s has no command %q%s", c.CommandPath(), args[0], didYouMean(c, args[0]))
+		cmd.RunE = func(c *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return c.Help()
 			}
+			return badInput("%s has no command %q%s", c.CommandPath(), args[0], didYouMean(c, args[0]))
 		}
 	}
 	if check != nil {

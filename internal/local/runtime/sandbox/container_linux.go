@@ -228,6 +228,9 @@ func (t *task) initConfig(spec runtime.ContainerSpec, img unpacked) (initConfig,
 	if cfg.Hostname == "" {
 		cfg.Hostname = t.spec.Hostname
 	}
+	if cfg.Hostname == "" { // a container's name for itself is its id, as with Docker
+		cfg.Hostname = t.spec.ID[:min(12, len(t.spec.ID))]
+	}
 	cfg.Args = commandLine(img.config, spec)
 	if len(cfg.Args) == 0 {
 		return cfg, errors.New("no command specified")
