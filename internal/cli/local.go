@@ -196,7 +196,7 @@ func (o *localUp) spawn(cmd *cobra.Command, dir string) error {
 		select {
 		case <-died:
 			tail, _ := os.ReadFile(logPath)
-			return fmt.Errorf("the local AWS did not start:\n%s", strings.TrimSpace(lastLines(string(tail), 5)))
+			return exitWith(max(child.ProcessState.ExitCode(), ExitFailed), fmt.Errorf("the local AWS did not start:\n%s", strings.TrimSpace(lastLines(string(tail), 5))))
 		case <-deadline:
 			return fmt.Errorf("the local AWS did not answer within 30 s; its log is %s", logPath)
 		case <-cmd.Context().Done():
@@ -394,6 +394,9 @@ type runningLocal struct {
 
 // startLocal serves a local AWS on 127.0.0.1:port (0: any free one) and runs its loops until Stop.
 func startLocal(ctx context.Context, c local.Config, port int) (*runningLocal, error) {
+	if port < 0 || port > 65535 {
+		return nil, badInput("--port must be from 0 to 65535, not %d", port)
+	}
 	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		if errors.Is(err, syscall.EADDRINUSE) {

@@ -109,7 +109,7 @@ func strictArgs(cmd *cobra.Command) {
 func didYouMean(c *cobra.Command, arg string) string {
 	c.SuggestionsMinimumDistance = 2
 	if s := c.SuggestionsFor(arg); len(s) > 0 {
-		return fmt.Sprintf("; did you mean %q?", s[0])
+		return fmt.Sprintf("; did you mean \"%s\"?", strings.Join(s, `" or "`))
 	}
 	return fmt.Sprintf("\nRun '%s --help' for the commands it has", c.CommandPath())
 }
