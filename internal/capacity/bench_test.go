@@ -165,3 +165,26 @@ func BenchmarkScaleOntoExisting(b *testing.B) {
 	b.ReportMetric(res.Ratio(), "ratio")
 	b.ReportMetric(float64(len(res.Launch)), "nodes")
 }
+
+// BenchmarkServices packs services of 1–20 equal tasks that have network interfaces of their own
+// and are spread over three zones.
+func BenchmarkServices(b *testing.B) {
+	for _, n := range []int{100, 1000, 5000} {
+		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
+			req := &Request{Tasks: mix(n, 3, 400, 1, 4, .6), Offers: offers("mcr", 16), Zones: []string{"a", "b", "c"}, Trunking: true}
+			tasks := 0
+			for i := range req.Tasks {
+				t := &req.Tasks[i]
+				t.Count, t.Service, t.ENI, t.Spread = 1+i*7%20, t.Name, 1, true
+				tasks += t.Count
+			}
+			var res Result
+			for b.Loop() {
+				res = Plan(req)
+			}
+			check(b, req, &res)
+			b.ReportMetric(res.Ratio(), "ratio")
+			b.ReportMetric(float64(tasks), "tasks")
+		})
+	}
+}

@@ -87,7 +87,26 @@ func (w *planner) openPlanned(quota []float64, prices vector) bool {
 		}
 		return true
 	}
-	w.openBest(prices)
+	if !w.openAsBefore(seed, prices) {
+		w.openBest(prices)
+	}
+	return true
+}
+
+// openAsBefore opens a node of the offer that was best when all were tried last, if it is as good
+// for this seed: where constraints keep nodes from being filled, every node would be a long search.
+func (w *planner) openAsBefore(seed int, prices vector) bool {
+	if w.last.loss <= poor || w.again == 0 || !w.canSeed(w.last.offer, seed) {
+		return false
+	}
+	mark := len(w.pool.journal)
+	n := w.trial(w.last.offer, seed)
+	if 1-n.capacity.Minus(n.free).vector().dot(prices)/w.price[w.last.offer] > w.last.loss {
+		w.pool.undo(mark)
+		return false
+	}
+	w.again--
+	w.commit()
 	return true
 }
 
@@ -114,16 +133,13 @@ func (w *planner) loss(offer, seed int, prices vector) float64 {
 	return 1 - gain/w.price[offer]
 }
 
-// choices is the offers worth looking at for an item: all of them if it has constraints.
+// choices is the offers worth looking at for an item: all of them if its constraints could tell
+// offers apart that resources do not.
 func (w *planner) choices(seed int) []int {
-	if it := &w.pool.items[seed]; it.task == nil {
+	if it := &w.pool.items[seed]; w.everywhere && (it.task == nil || it.task.Admits == nil) {
 		return w.useful
 	}
-	all := make([]int, len(w.req.Offers))
-	for i := range all {
-		all[i] = i
-	}
-	return all
+	return w.byPrice()
 }
 
 func (w *planner) canSeed(offer, seed int) bool {
@@ -195,6 +211,7 @@ func (w *planner) openBest(prices vector) bool {
 		w.setAside(seed)
 		return true
 	}
+	w.last, w.again = floor{best, least}, 8
 	w.open(best, seed)
 	return true
 }

@@ -86,22 +86,25 @@ func (r *Result) Ratio() float64 {
 
 // planner is the work on one request.
 type planner struct {
-	req      *Request
-	capacity []Resources // of each offer, less overhead
-	vectors  []vector
-	price    []float64
-	zones    [][]string // of each offer
-	load     map[string]float64
-	sorted   []int // all offers by price, once asked for
-	useful   []int // offers no other one beats in every way
-	pool     *pool
-	dual     vector
-	nodes    []node
-	spare    node
-	divided  map[zoneOfService]int // tasks of services with a zone, while tasks are divided
-	held     map[string]float64    // what zones hold of them
-	floors   []floor               // for openBest
-	aside    []int32               // items no offer holds, one entry a task
+	req        *Request
+	capacity   []Resources // of each offer, less overhead
+	vectors    []vector
+	price      []float64
+	everywhere bool       // every offer is to be had in every zone
+	zones      [][]string // of each offer
+	load       map[string]float64
+	sorted     []int // all offers by price, once asked for
+	useful     []int // offers no other one beats in every way
+	pool       *pool
+	dual       vector
+	nodes      []node
+	spare      node
+	divided    map[zoneOfService]int // tasks of services with a zone, while tasks are divided
+	held       map[string]float64    // what zones hold of them
+	floors     []floor               // for openBest
+	last       floor                 // what openBest took last
+	again      int                   // how often it may be taken again without a search
+	aside      []int32               // items no offer holds, one entry a task
 }
 
 // Plan decides what to launch for the tasks. The same request gives the same plan.
@@ -143,7 +146,7 @@ func Plan(req *Request) Result {
 // ways is the ways of choosing tasks to be tried: more of them where there are few tasks, since the
 // time is there and one node more or less counts.
 func ways(tasks int) []way {
-	all := []way{{1, 0.3}, {0.8, 0}, {1.5, 1}, {1, 2}, {1, 0}, {2, 0.3}, {0.7, 0.5}, {3, 0}}
+	all := []way{{1, 0.3, 1}, {0.8, 0, 0.3}, {1.5, 1, 0.7}, {1, 2, 0}, {1, 0, 0.1}, {2, 0.3, 0.5}, {0.7, 0.5, 2}, {3, 0, 0.2}}
 	switch {
 	case tasks <= 2000:
 		return all
@@ -159,7 +162,7 @@ func (w *planner) attempt(items []item, how way) *planner {
 	a.load = maps.Clone(w.load)
 	a.pool = newPool(slices.Clone(items))
 	a.pool.way = how
-	a.pool.scarce = w.dual[3] > 0
+	a.pool.interfaces = a.pool.demand.ENI > 0
 	a.fillExisting()
 	a.launchAll()
 	a.improve()
@@ -185,6 +188,7 @@ func demandOf(items []item) Resources {
 }
 
 func (w *planner) readOffers() {
+	w.everywhere = true
 	for i := range w.req.Offers {
 		o := &w.req.Offers[i]
 		c := o.Type.Capacity(w.req.Trunking).Minus(w.req.Overhead)
@@ -192,6 +196,7 @@ func (w *planner) readOffers() {
 		w.capacity = append(w.capacity, c)
 		w.vectors = append(w.vectors, c.vector())
 		w.price = append(w.price, o.price())
+		w.everywhere = w.everywhere && len(o.Zones) == 0
 		zones := o.Zones
 		if len(zones) == 0 {
 			zones = w.req.Zones

@@ -30,19 +30,19 @@ const look = 12
 // pool holds the tasks that wait, in cells by size of CPU and of memory: finding a task that fits
 // and suits is a look at a few cells, however many wait.
 type pool struct {
-	items   []item // by value, most first
-	rows    uint64 // CPU classes with items
-	columns [side]uint64
-	cells   [side * side]cell
-	logCPU  scale
-	logMem  scale
-	upper   [side]float64 // the CPU below which each class's items are
-	way     way
-	scarce  bool      // task network interfaces have a price
-	waiting int       // items with tasks left
-	demand  Resources // of all that wait
-	first   int       // items before it have no tasks left
-	journal []taken
+	items      []item // by value, most first
+	rows       uint64 // CPU classes with items
+	columns    [side]uint64
+	cells      [side * side]cell
+	logCPU     scale
+	logMem     scale
+	upper      [side]float64 // the CPU below which each class's items are
+	way        way
+	interfaces bool      // some tasks need network interfaces of their own
+	waiting    int       // items with tasks left
+	demand     Resources // of all that wait
+	first      int       // items before it have no tasks left
+	journal    []taken
 }
 
 // cell is the items of one class, by value, most first. Those before head are gone.
@@ -110,6 +110,8 @@ type way struct {
 	steer float64
 	// urgency adds to it as a node with skew fills up.
 	urgency float64
+	// interfaces weighs the balance of task network interfaces against the rest.
+	interfaces float64
 }
 
 // newPool orders the items by value, joins equal ones, and puts them in cells.
@@ -311,7 +313,7 @@ func (p *pool) next(n *node) int32 {
 		if x < s.skew {
 			bound = x/2 - s.steer*(s.skew-x)
 		}
-		if bound <= s.score && !p.scarce {
+		if bound <= s.score {
 			break
 		}
 		k := 0
@@ -355,12 +357,12 @@ func (p *pool) try(s *search, cellIndex int, edge bool) {
 		}
 		x, y := float64(e.cpu)*s.perC, float64(e.memory)*s.perM
 		score := (x+y)/2 - s.steer*math.Abs(s.skew-(x-y))
-		if p.scarce {
+		if p.interfaces {
 			// Interfaces run out too: the next task is to leave them in proportion with the rest.
 			n, it := s.n, &p.items[e.id]
 			eni := float64(n.free.ENI-it.need.ENI) / float64(max(n.capacity.ENI, 1))
 			rest := (float64(s.cpu-e.cpu)*s.perC + float64(s.mem-e.memory)*s.perM) / 2
-			score -= math.Abs(eni - rest)
+			score -= p.way.interfaces * math.Abs(eni-rest)
 		}
 		if score > s.score {
 			s.score, s.cell, s.offset = score, cellIndex, k
