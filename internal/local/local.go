@@ -33,6 +33,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/sts"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/loop"
+	"github.com/slipway-ecs/slipway/internal/local/managedscaling"
 	"github.com/slipway-ecs/slipway/internal/local/metrics"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
@@ -75,6 +76,7 @@ type Local struct {
 	services    *loop.Services
 	tasks       *loop.Tasks
 	metrics     *metrics.Metrics
+	managed     *managedscaling.Manager
 }
 
 // New opens the state and the container runtime and registers every service. Run must follow.
@@ -150,15 +152,15 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() (err error) {
-		l.autoscaling, err = autoscaling.Register(svc("autoscaling"), autoscaling.Config{DB: l.db, EC2: l.ec2, Clock: l.clock, Region: cfg.Region, Account: cfg.Account})
-		return
-	})
-	step(func() (err error) {
 		l.elb, err = elbv2.Register(svc("elbv2"), elbv2.Config{DB: l.db, ECS: l.ecs, Network: l.ec2, Clock: l.clock, Log: cfg.Log})
 		return
 	})
 	step(func() (err error) {
 		l.cloudwatch, err = cloudwatch.Register(svc("cloudwatch"), cloudwatch.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
+		return
+	})
+	step(func() (err error) {
+		l.autoscaling, err = autoscaling.Register(svc("autoscaling"), autoscaling.Config{DB: l.db, EC2: l.ec2, CloudWatch: l.cloudwatch, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
 		return
 	})
 	step(func() (err error) {
@@ -186,6 +188,7 @@ func (l *Local) register(files string) error {
 	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l},
 		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Log: cfg.Log})
 	l.metrics = metrics.New(metrics.Config{State: l.ecs, Clock: l.clock, CloudWatch: l.cloudwatch, Container: l.tasks.Container, Traffic: l.elb.Metrics, Groups: l.elb.Groups})
+	l.managed = managedscaling.New(managedscaling.Config{State: l.ecs, Groups: l.autoscaling, CloudWatch: l.cloudwatch, Clock: l.clock})
 	return nil
 }
 
@@ -199,7 +202,7 @@ func (l *Local) RuntimeName() string { return l.runtime.Name() }
 // state. It is called once.
 func (l *Local) Run(ctx context.Context) error {
 	g, loops := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run} {
+	for _, run := range []func(context.Context) error{l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run} {
 		g.Go(func() error {
 			err := run(loops)
 			if errors.Is(err, context.Canceled) {

@@ -1,10 +1,8 @@
 package aas
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +39,7 @@ func (s *Service) run(tx *state.Tx, arn string, a cloudwatch.Alarm) {
 		if !ok || !there || svc.Status != "ACTIVE" {
 			return
 		}
-		value, known := s.newest(a)
+		value, known := s.cw.Newest(a)
 		if !known {
 			return // never on missing data
 		}
@@ -76,24 +74,6 @@ func (s *Service) suspended(t *Target, out bool) bool {
 		return wire.Value(t.Suspended.DynamicScalingOutSuspended)
 	}
 	return wire.Value(t.Suspended.DynamicScalingInSuspended)
-}
-
-// newest is the newest point of the alarm's metric.
-func (s *Service) newest(a cloudwatch.Alarm) (float64, bool) {
-	now := s.clock.Now()
-	var dims []cloudwatch.Dimension
-	for _, d := range a.API.Dimensions {
-		dims = append(dims, cloudwatch.Dimension{Name: wire.Value(d.Name), Value: wire.Value(d.Value)})
-	}
-	points := s.cw.Read(wire.Value(a.API.Namespace), wire.Value(a.API.MetricName), dims, cmp.Or(wire.Value(a.API.Statistic), wire.Value(a.API.ExtendedStatistic)), now.Add(-5*time.Minute), now.Truncate(time.Minute), time.Minute)
-	var at time.Time
-	value := math.NaN()
-	for t, v := range points {
-		if t.After(at) {
-			at, value = t, v
-		}
-	}
-	return value, len(points) > 0
 }
 
 func (s *Service) decide(tx *state.Tx, p *Policy, _ *Target, svc *state.Service, a cloudwatch.Alarm, value float64) (to int, cooldown time.Duration) {

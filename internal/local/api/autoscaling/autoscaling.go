@@ -6,8 +6,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/api/ec2"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
@@ -26,6 +28,9 @@ type Group struct {
 	Hooks     []autoscalingapi.LifecycleHook
 	Suspended []string
 	Deleting  bool // force-deleted: goes when its last instance is gone
+	// ScaledAt is when a policy last changed the desired capacity, and Reason what it said.
+	ScaledAt time.Time
+	Reason   string
 }
 
 // Member is an instance of a group.
@@ -55,6 +60,9 @@ type Service struct {
 	ec2        *ec2.Service
 	groups     *state.Table[Group]
 	activities *state.Table[Activity]
+	policies   *state.Table[Policy]
+	cw         *cloudwatch.Service
+	log        *slog.Logger
 	clock      clock.Clock
 	region     string
 	account    string
@@ -64,17 +72,20 @@ type Service struct {
 type Config struct {
 	DB              *state.DB
 	EC2             *ec2.Service
+	CloudWatch      *cloudwatch.Service
 	Clock           clock.Clock
+	Log             *slog.Logger
 	Region, Account string
 }
 
 // Register adds the operations to svc and the tables to the store.
 func Register(svc *wire.Service, c Config) (*Service, error) {
-	s := &Service{db: c.DB, ec2: c.EC2, clock: c.Clock, region: c.Region, account: c.Account}
-	var e1, e2 error
+	s := &Service{db: c.DB, ec2: c.EC2, cw: c.CloudWatch, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account}
+	var e1, e2, e3 error
 	s.groups, e1 = state.NewTable[Group](c.DB, TableGroups)
 	s.activities, e2 = state.NewTable[Activity](c.DB, "autoscaling.activities")
-	if err := errors.Join(e1, e2); err != nil {
+	s.policies, e3 = state.NewTable[Policy](c.DB, "autoscaling.policies")
+	if err := errors.Join(e1, e2, e3); err != nil {
 		return nil, err
 	}
 	wire.Handle(svc, "CreateAutoScalingGroup", s.create, wire.Partly("launch configurations, load balancers and warm pools"))
@@ -101,6 +112,8 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	wire.Handle(svc, "CompleteLifecycleAction", s.complete)
 	wire.Handle(svc, "RecordLifecycleActionHeartbeat", s.heartbeat)
 	wire.Handle(svc, "DescribeAccountLimits", s.limits)
+	s.registerPolicies(svc)
+	c.CloudWatch.OnAlarm(s.onAlarm)
 	wire.Handle(svc, "DescribeTerminationPolicyTypes", terminationPolicies)
 	return s, nil
 }

@@ -134,6 +134,9 @@ func (s *Service) update(_ context.Context, in *autoscalingapi.UpdateAutoScaling
 		if err := checkSizes(*lo, *hi, *desired); err != nil {
 			return err
 		}
+		if *desired != *sp.DesiredCapacity {
+			g.Reason = ""
+		}
 		sp.MinSize, sp.MaxSize, sp.DesiredCapacity = lo, hi, desired
 		if in.LaunchTemplate != nil {
 			sp.LaunchTemplate, sp.MixedInstancesPolicy = in.LaunchTemplate, nil
@@ -288,7 +291,7 @@ func (s *Service) setDesired(_ context.Context, in *autoscalingapi.SetDesiredCap
 		if hi := *g.Spec.MaxSize; want > hi {
 			return wire.Errorf("ValidationError", "New SetDesiredCapacity value %d is above max value %d for the AutoScalingGroup.", want, hi)
 		}
-		g.Spec.DesiredCapacity = &want
+		g.Spec.DesiredCapacity, g.Reason = &want, ""
 		return nil
 	})
 }

@@ -114,7 +114,7 @@ func (s *Service) reconcile(tx *state.Tx, g *Group) bool {
 		if m == nil {
 			break // all are protected
 		}
-		s.beginEnd(g, m, fmt.Sprintf("At %s an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity from %d to %d.", s.stamp(), active, want))
+		s.beginEnd(g, m, g.Reason+fmt.Sprintf("At %s an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity from %d to %d.", s.stamp(), active, want))
 		s.advance(tx, g, m)
 		changed = true
 	}
@@ -231,7 +231,7 @@ func (s *Service) launch(tx *state.Tx, g *Group, have, want int) bool {
 			l.Tags = append(l.Tags, ec2api.Tag{Key: t.Key, Value: t.Value})
 		}
 	}
-	cause := fmt.Sprintf("At %s an instance was started in response to a difference between desired and actual capacity, increasing the capacity from %d to %d.", s.stamp(), have, want)
+	cause := g.Reason + fmt.Sprintf("At %s an instance was started in response to a difference between desired and actual capacity, increasing the capacity from %d to %d.", s.stamp(), have, want)
 	i, err := s.ec2.Launch(tx, l)
 	if err != nil {
 		s.recordFailure(tx, s.name(g), cause, err)

@@ -84,3 +84,16 @@ func (s *Service) judge(a *Alarm) (value, reason string) {
 }
 
 var words = map[string]string{"GreaterThanThreshold": "greater than", "GreaterThanOrEqualToThreshold": "greater than or equal to", "LessThanThreshold": "less than", "LessThanOrEqualToThreshold": "less than or equal to"}
+
+// Newest is the newest point of the alarm's metric within five minutes: what a scaling policy goes by.
+func (s *Service) Newest(a Alarm) (value float64, known bool) {
+	now := s.clock.Now()
+	points := s.Read(wire.Value(a.API.Namespace), wire.Value(a.API.MetricName), fromAPI(a.API.Dimensions), cmp.Or(wire.Value(a.API.Statistic), wire.Value(a.API.ExtendedStatistic)), now.Add(-5*time.Minute), now.Truncate(time.Minute), time.Minute)
+	var at time.Time
+	for t, v := range points {
+		if t.After(at) {
+			at, value = t, v
+		}
+	}
+	return value, len(points) > 0
+}

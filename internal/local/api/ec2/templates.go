@@ -55,6 +55,19 @@ func (s *Service) CheckTemplate(tx *state.Tx, id, name, version *string) error {
 	return err
 }
 
+// TemplateType is the instance type of a launch template; empty if it has none.
+func (s *Service) TemplateType(tx *state.Tx, id, name, version *string) string {
+	t, err := s.template(tx, id, name)
+	if err != nil {
+		return ""
+	}
+	v, err := t.Version(wire.Value(version))
+	if err != nil {
+		return ""
+	}
+	return wire.Value(v.Data.InstanceType)
+}
+
 func (t *Template) api() ec2api.LaunchTemplate {
 	return ec2api.LaunchTemplate{LaunchTemplateId: &t.ID, LaunchTemplateName: &t.Name, DefaultVersionNumber: &t.Default, LatestVersionNumber: &t.Latest,
 		CreateTime: wire.Timestamp(t.CreatedAt), CreatedBy: wire.Ptr("arn:aws:iam::000000000000:root"), Tags: t.Tags}
