@@ -270,7 +270,7 @@ output "url" { value = slipway_service.app.url }
 					plancheck.ExpectResourceAction("slipway_cluster.demo", plancheck.ResourceActionNoop),
 				}},
 			},
-			{Config: app(broken, ""), ExpectError: regexp.MustCompile(`(?s)3 tasks exited with code 1.*ROLLBACK_SUCCESSFUL.*unknown port`)},
+			{Config: app(broken, ""), ExpectError: regexp.MustCompile(`(?s)[34] tasks exited with code 1.*ROLLBACK_SUCCESSFUL.*unknown port`)},
 			{Config: app(second, `tags = { team = "platform" }`), Check: serves("v2")},
 		},
 		CheckDestroy: func(*terraform.State) error {

@@ -317,6 +317,9 @@ func TestNoRequestFailsWhileTargetsRoll(t *testing.T) {
 		})
 	}
 	for i := range 20 {
+		for before := ok.Load(); ok.Load() < before+10 && failed.Load() == 0; { // traffic between any two changes
+			time.Sleep(time.Millisecond)
+		}
 		apps = append(apps, launch(fmt.Sprint(i+2)))
 		w.group(targets()...)
 		w.apply()
