@@ -60,7 +60,8 @@ type Task struct {
 	// Arch is the processor architecture the image runs on; empty: any.
 	Arch string
 	// Admits is the task's other constraints, if it has any: whether it may run on an instance of
-	// this type, in this zone, with these attributes. It must answer the same each time.
+	// this type, in this zone, with these attributes. It must answer the same each time, and is
+	// called from two goroutines.
 	Admits func(Host) bool
 }
 
