@@ -60,26 +60,22 @@ func TestQuality(t *testing.T) {
 	}
 }
 
-// BenchmarkPlan packs distinct tasks on the amd64 types of the m, c and r families; with 5,000 tasks
-// there are about 400 types on offer.
+// BenchmarkPlan packs distinct tasks on the amd64 types of the m, c and r families, up to 16 vCPUs
+// (307 types) or 64 (510).
 func BenchmarkPlan(b *testing.B) {
-	for _, m := range mixes {
-		for _, n := range []int{1000, 5000, 20_000, 100_000, 1_000_000} {
-			if n > 5000 && m.name != "general" {
+	for _, c := range []struct{ tasks, vcpu int }{{1000, 16}, {5000, 16}, {5000, 64}, {20_000, 64}, {100_000, 64}, {1_000_000, 64}} {
+		for _, m := range mixes {
+			if c.tasks > 5000 && m.name != "general" {
 				continue
 			}
-			b.Run(fmt.Sprintf("mix=%s/tasks=%d", m.name, n), func(b *testing.B) {
-				req := &Request{Tasks: mix(n, 1, m.median, m.sigma, m.gib, m.sd), Offers: offers("mcr", 16), Zones: []string{"a", "b", "c"}}
-				if n > 1000 {
-					req.Offers = offers("mcr", 1<<10)
-					req.Offers = slices.DeleteFunc(req.Offers, func(o Offer) bool { return o.Type.VCPU > 64 })
-				}
+			b.Run(fmt.Sprintf("tasks=%d/vcpu=%d/mix=%s", c.tasks, c.vcpu, m.name), func(b *testing.B) {
+				req := &Request{Tasks: mix(c.tasks, 1, m.median, m.sigma, m.gib, m.sd), Offers: offers("mcr", c.vcpu), Zones: []string{"a", "b", "c"}}
 				var res Result
 				for b.Loop() {
 					res = Plan(req)
 				}
 				b.ReportMetric(res.Ratio(), "ratio")
-				b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+				b.ReportMetric(float64(c.tasks)*float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 				b.ReportMetric(float64(len(req.Offers)), "types")
 				b.ReportMetric(float64(len(res.Launch)), "nodes")
 			})
@@ -185,6 +181,37 @@ func BenchmarkServices(b *testing.B) {
 			check(b, req, &res)
 			b.ReportMetric(res.Ratio(), "ratio")
 			b.ReportMetric(float64(tasks), "tasks")
+		})
+	}
+}
+
+// BenchmarkConsolidateTurns is how near the optimum consolidation comes in three turns of the
+// controller, each on what the one before left.
+func BenchmarkConsolidateTurns(b *testing.B) {
+	for _, per := range []int{10, 30} {
+		b.Run(fmt.Sprintf("instances=2000/tasks=%d", 2000*per), func(b *testing.B) {
+			c := fleet(2000, per)
+			p := &planner{req: &Request{Offers: c.Offers}}
+			p.readOffers()
+			var total Resources
+			for i := range c.Instances {
+				for k := range c.Instances[i].Tasks {
+					total = total.Plus(c.Instances[i].Tasks[k].Task.Resources)
+				}
+			}
+			bound := solveBound(p.vectors, p.price, total.vector()).Cost
+			for b.Loop() {
+				now := c
+				for turn := range 3 {
+					after, err := Apply(now, Consolidate(now, Budgets{Instances: NoLimit, Tasks: NoLimit}))
+					if err != nil {
+						b.Fatal(err)
+					}
+					now = after
+					b.ReportMetric(now.cost()/bound, fmt.Sprintf("ratio%d", turn+1))
+				}
+			}
+			b.ReportMetric(c.cost()/bound, "ratio0")
 		})
 	}
 }
