@@ -13,7 +13,7 @@ test: ## what the README says
 	$(GO) test ./...
 
 race: ## the packages with goroutines, under the race detector
-	$(GO) test -race $$($(GO) list ./internal/... | grep -v -E 'wire/[a-z]+api$$')
+	$(GO) test -race ./internal/local/... ./internal/deploy/... ./internal/drain/... ./internal/autoscale/... ./internal/step/... ./internal/release/... ./internal/registry/... ./internal/placement/... ./internal/rollout/...
 
 e2e: ## real processes, real clients
 	$(GO) test -count=1 ./test/...
@@ -29,6 +29,9 @@ generate: ## generated files are up to date
 
 bench: ## figures of docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/capacity/... ./internal/placement/... ./internal/image/... ./internal/local/state/... ./internal/local/balancer/...
+
+bench-local: ## the local AWS beside moto_server, in one run
+	$(GO) test -run '^$$' -bench BenchmarkECS -benchtime 2s ./test/bench
 
 check: lint generate test race
 	$(GO) run ./cmd/slipway demo --once

@@ -15,6 +15,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
@@ -65,8 +66,9 @@ func client(endpoint string) *ecs.Client {
 // The calls deployments are made of, four at a time.
 func BenchmarkECS(b *testing.B) {
 	for name, endpoint := range servers(b) {
-		c := client(endpoint)
-		prepare(b, c)
+		c, subnet := client(endpoint), subnetOf(b, endpoint)
+		network := &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: []string{subnet}}}
+		prepare(b, c, network)
 		var n atomic.Int64
 		for call, f := range map[string]func(ctx context.Context) error{
 			"RegisterTaskDefinition": func(ctx context.Context) error {
@@ -74,8 +76,7 @@ func BenchmarkECS(b *testing.B) {
 				return err
 			},
 			"RunTask": func(ctx context.Context) error {
-				_, err := c.RunTask(ctx, &ecs.RunTaskInput{Cluster: aws.String("bench"), TaskDefinition: aws.String("web"), LaunchType: types.LaunchTypeFargate,
-					NetworkConfiguration: &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: []string{"subnet-0510ca1000000000a"}}}})
+				_, err := c.RunTask(ctx, &ecs.RunTaskInput{Cluster: aws.String("bench"), TaskDefinition: aws.String("web"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: network})
 				return err
 			},
 			"DescribeServices": func(ctx context.Context) error {
@@ -109,7 +110,18 @@ func definition(family string) *ecs.RegisterTaskDefinitionInput {
 			Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("B")}}}}}
 }
 
-func prepare(b *testing.B, c *ecs.Client) {
+// subnetOf is a subnet of the default VPC.
+func subnetOf(b *testing.B, endpoint string) string {
+	b.Helper()
+	c := ec2.New(ec2.Options{Region: "us-east-1", BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("x", "y", "")})
+	out, err := c.DescribeSubnets(b.Context(), nil)
+	if err != nil || len(out.Subnets) == 0 {
+		b.Fatalf("there is no subnet: %v", err)
+	}
+	return *out.Subnets[0].SubnetId
+}
+
+func prepare(b *testing.B, c *ecs.Client, network *types.NetworkConfiguration) {
 	b.Helper()
 	ctx := b.Context()
 	if _, err := c.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: aws.String("bench")}); err != nil {
@@ -118,8 +130,7 @@ func prepare(b *testing.B, c *ecs.Client) {
 	if _, err := c.RegisterTaskDefinition(ctx, definition("web")); err != nil {
 		b.Fatal(err)
 	}
-	_, err := c.CreateService(ctx, &ecs.CreateServiceInput{Cluster: aws.String("bench"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0), LaunchType: types.LaunchTypeFargate,
-		NetworkConfiguration: &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: []string{"subnet-0510ca1000000000a"}}}})
+	_, err := c.CreateService(ctx, &ecs.CreateServiceInput{Cluster: aws.String("bench"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: network})
 	if err != nil {
 		b.Fatal(err)
 	}
