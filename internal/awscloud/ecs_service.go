@@ -57,15 +57,24 @@ func serviceFrom(ref deploy.Ref, s types.Service) deploy.Service {
 		if d.Alarms != nil && d.Alarms.Enable {
 			out.RollbackOnAlarms = d.Alarms.AlarmNames
 		}
-		out.BakeTime = time.Duration(aws.ToInt32(d.BakeTimeInMinutes)) * time.Minute
+		out.BakeTime = minutes(d.BakeTimeInMinutes)
+		if l := d.LinearConfiguration; l != nil {
+			out.StepPercent, out.StepBake = aws.ToFloat64(l.StepPercent), minutes(l.StepBakeTimeInMinutes)
+		}
+		if c := d.CanaryConfiguration; c != nil {
+			out.StepPercent, out.StepBake = aws.ToFloat64(c.CanaryPercent), minutes(c.CanaryBakeTimeInMinutes)
+		}
 	}
 	if n := s.NetworkConfiguration; n != nil && n.AwsvpcConfiguration != nil {
 		out.Subnets, out.SecurityGroups = n.AwsvpcConfiguration.Subnets, n.AwsvpcConfiguration.SecurityGroups
 		out.AssignPublicIP = n.AwsvpcConfiguration.AssignPublicIp == types.AssignPublicIpEnabled
 	}
 	for _, lb := range s.LoadBalancers {
-		out.LoadBalancers = append(out.LoadBalancers, deploy.LoadBalancer{TargetGroup: aws.ToString(lb.TargetGroupArn),
-			Container: aws.ToString(lb.ContainerName), Port: int(aws.ToInt32(lb.ContainerPort))})
+		x := deploy.LoadBalancer{TargetGroup: aws.ToString(lb.TargetGroupArn), Container: aws.ToString(lb.ContainerName), Port: int(aws.ToInt32(lb.ContainerPort))}
+		if a := lb.AdvancedConfiguration; a != nil {
+			x.Alternate, x.Rule, x.Role = aws.ToString(a.AlternateTargetGroupArn), aws.ToString(a.ProductionListenerRule), aws.ToString(a.RoleArn)
+		}
+		out.LoadBalancers = append(out.LoadBalancers, x)
 	}
 	for _, st := range s.PlacementStrategy {
 		out.Placement.Strategies = append(out.Placement.Strategies, service.PlacementStrategy{Type: string(st.Type), Field: aws.ToString(st.Field)})
@@ -86,6 +95,8 @@ func serviceFrom(ref deploy.Ref, s types.Service) deploy.Service {
 	}
 	return out
 }
+
+func minutes(n *int32) time.Duration { return time.Duration(aws.ToInt32(n)) * time.Minute }
 
 func seconds(n *int32) time.Duration { return time.Duration(aws.ToInt32(n)) * time.Second }
 
@@ -236,6 +247,19 @@ func deploymentConfiguration(w deploy.Service) *types.DeploymentConfiguration {
 		MinimumHealthyPercent: aws.Int32(int32(w.MinimumHealthy)), MaximumPercent: aws.Int32(int32(w.Maximum)),
 		DeploymentCircuitBreaker: &types.DeploymentCircuitBreaker{Enable: w.CircuitBreaker, Rollback: w.Rollback && w.CircuitBreaker},
 	}
+	bake := func(d time.Duration) *int32 { return aws.Int32(int32(d / time.Minute)) }
+	switch c.Strategy = types.DeploymentStrategy(w.Strategy); w.Strategy {
+	case "", "ROLLING":
+		c.Strategy = types.DeploymentStrategyRolling
+	case "LINEAR":
+		c.LinearConfiguration = &types.LinearConfiguration{StepPercent: &w.StepPercent, StepBakeTimeInMinutes: bake(w.StepBake)}
+		c.BakeTimeInMinutes = bake(w.BakeTime)
+	case "CANARY":
+		c.CanaryConfiguration = &types.CanaryConfiguration{CanaryPercent: &w.StepPercent, CanaryBakeTimeInMinutes: bake(w.StepBake)}
+		c.BakeTimeInMinutes = bake(w.BakeTime)
+	default:
+		c.BakeTimeInMinutes = bake(w.BakeTime)
+	}
 	if len(w.RollbackOnAlarms) > 0 {
 		c.Alarms = &types.DeploymentAlarms{AlarmNames: w.RollbackOnAlarms, Enable: true, Rollback: w.Rollback}
 	}
@@ -244,7 +268,12 @@ func deploymentConfiguration(w deploy.Service) *types.DeploymentConfiguration {
 
 func loadBalancers(w deploy.Service) (out []types.LoadBalancer) {
 	for _, lb := range w.LoadBalancers {
-		out = append(out, types.LoadBalancer{TargetGroupArn: aws.String(lb.TargetGroup), ContainerName: aws.String(lb.Container), ContainerPort: aws.Int32(int32(lb.Port))})
+		x := types.LoadBalancer{TargetGroupArn: aws.String(lb.TargetGroup), ContainerName: aws.String(lb.Container), ContainerPort: aws.Int32(int32(lb.Port))}
+		if lb.Alternate != "" {
+			x.AdvancedConfiguration = &types.AdvancedConfiguration{AlternateTargetGroupArn: aws.String(lb.Alternate),
+				ProductionListenerRule: aws.String(lb.Rule), RoleArn: aws.String(lb.Role)}
+		}
+		out = append(out, x)
 	}
 	return out
 }

@@ -1,8 +1,10 @@
 package awscloud
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -90,15 +92,24 @@ func ruleFrom(listenerARN string, r types.Rule) deploy.Rule {
 		if a.ForwardConfig == nil {
 			continue
 		}
-		for _, t := range a.ForwardConfig.TargetGroups {
-			if t.Weight != nil && *t.Weight == 0 && len(a.ForwardConfig.TargetGroups) > 1 {
-				out.Standby = aws.ToString(t.TargetGroupArn)
-			} else {
-				out.TargetGroup = aws.ToString(t.TargetGroupArn)
-			}
+		groups := slices.Clone(a.ForwardConfig.TargetGroups) // the greatest share first
+		slices.SortStableFunc(groups, func(x, y types.TargetGroupTuple) int { return cmp.Compare(share(y), share(x)) })
+		if len(groups) > 0 {
+			out.TargetGroup = aws.ToString(groups[0].TargetGroupArn)
+		}
+		if len(groups) > 1 {
+			out.Standby = aws.ToString(groups[1].TargetGroupArn)
 		}
 	}
 	return out
+}
+
+// share is a target group's weight, 1 where none is given.
+func share(t types.TargetGroupTuple) int32 {
+	if t.Weight == nil {
+		return 1
+	}
+	return *t.Weight
 }
 
 func (p *elbPort) RulesOf(ctx context.Context, targetGroup string, loadBalancers []string) ([]deploy.Rule, error) {

@@ -101,7 +101,7 @@ func (r *run) roles(ctx context.Context) error {
 	for _, x := range []struct {
 		resource   string
 		want, have *Role
-	}{{resExecutionRole, r.d.executionRole, r.o.executionRole}, {resTaskRole, r.d.taskRole, r.o.taskRole}} {
+	}{{resExecutionRole, r.d.executionRole, r.o.executionRole}, {resTaskRole, r.d.taskRole, r.o.taskRole}, {resTrafficRole, r.d.trafficRole, r.o.trafficRole}} {
 		if x.want == nil {
 			continue
 		}
@@ -121,23 +121,28 @@ func (r *run) roles(ctx context.Context) error {
 }
 
 func (r *run) targetGroup(ctx context.Context) error {
+	for _, want := range r.d.groups() {
+		a := r.action(resTargetGroup, want.Name)
+		if a != Keep {
+			tg, err := r.ports.TargetGroups.PutTargetGroup(ctx, *want)
+			if err != nil {
+				return fmt.Errorf("keeping target group %s: %w", want.Name, err)
+			}
+			want.ARN = tg.ARN
+		}
+		r.step(resTargetGroup, a, "target group %s (%s %s, health %s %s)", want.Name, want.Protocol, want.TargetType, want.HealthProtocol, want.Health.Path)
+	}
 	want := r.d.targetGroup
 	if want == nil {
 		return nil
 	}
-	a := r.action(resTargetGroup, want.Name)
-	if a != Keep {
-		tg, err := r.ports.TargetGroups.PutTargetGroup(ctx, *want)
-		if err != nil {
-			return fmt.Errorf("keeping target group %s: %w", want.Name, err)
-		}
-		want.ARN = tg.ARN
-	}
 	if r.d.service != nil && len(r.d.service.LoadBalancers) > 0 {
 		r.d.service.LoadBalancers[0].TargetGroup = want.ARN
 	}
+	if r.d.alternate != nil {
+		r.d.service.LoadBalancers[0].Alternate = r.d.alternate.ARN
+	}
 	r.out.TargetGroup = want.ARN
-	r.step(resTargetGroup, a, "target group %s (%s %s, health %s %s)", want.Name, want.Protocol, want.TargetType, want.HealthProtocol, want.Health.Path)
 	return nil
 }
 
@@ -153,10 +158,16 @@ func (r *run) rule(ctx context.Context) error {
 	}
 	want := *r.d.rule
 	want.TargetGroup = r.d.targetGroup.ARN
+	if r.d.alternate != nil {
+		want.Standby = r.d.alternate.ARN
+	}
 	have := r.o.rule(want.Listener)
 	if have != nil {
 		want.ARN, want.Priority = have.ARN, have.Priority
-		if have.TargetGroup != "" && have.TargetGroup != want.TargetGroup && r.o.service != nil {
+		switch {
+		case r.d.alternate != nil && have.TargetGroup == want.Standby:
+			want.TargetGroup, want.Standby = want.Standby, want.TargetGroup
+		case have.TargetGroup != "" && have.TargetGroup != want.TargetGroup && r.o.service != nil:
 			// Traffic stays where the tasks are until the new group has some; see tidy.
 			want.TargetGroup, want.Standby = have.TargetGroup, r.d.targetGroup.ARN
 		}
@@ -237,6 +248,9 @@ func (r *run) service(ctx context.Context) error {
 		return nil
 	}
 	want.TaskDefinition = r.d.definition.ARN
+	if r.d.alternate != nil {
+		want.LoadBalancers[0].Rule = r.out.Rule
+	}
 	a := r.action(resService, r.d.ref.Service)
 	var got Service
 	var err error
@@ -363,8 +377,8 @@ func (r *run) rollout(ctx context.Context) error {
 	if r.d.service == nil {
 		return nil
 	}
-	f := following{ref: r.d.ref, definition: r.d.definition, targetGroup: r.d.targetGroup, report: r.report,
-		grace: r.d.service.GracePeriod, timeout: r.d.target.Spec.Deployment.Timeout, rollback: r.d.service.Rollback}
+	f := following{ref: r.d.ref, definition: r.d.definition, targetGroup: r.d.targetGroup, alternate: r.d.alternate, report: r.report,
+		grace: r.d.service.GracePeriod, timeout: cmp.Or(r.d.target.Spec.Deployment.Timeout, defaultTimeout) + shiftTime(r.d.target.Spec.Deployment), rollback: r.d.service.Rollback}
 	if r.o.service != nil && !r.plan.Rollout && r.o.service.settled() {
 		if len(r.o.deployments) > 0 {
 			r.out.Deployment = r.o.deployments[0]

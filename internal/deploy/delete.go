@@ -201,7 +201,7 @@ func (x *removal) definitions(ctx context.Context) error {
 }
 
 func (x *removal) roles(ctx context.Context) error {
-	for _, role := range []*Role{x.o.executionRole, x.o.taskRole} {
+	for _, role := range []*Role{x.o.executionRole, x.o.taskRole, x.o.trafficRole} {
 		if role == nil {
 			continue
 		}

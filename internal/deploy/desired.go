@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,6 +24,8 @@ type desired struct {
 	taskRole      *Role     // nil: given, or none needed
 	definition    TaskDefinition
 	targetGroup   *TargetGroup
+	alternate     *TargetGroup // nil unless the traffic is shifted; see shift.go
+	trafficRole   *Role        // with which ECS shifts it
 	rule          *Rule
 	service       *Service // nil for a job
 	scaling       *ServiceScaling
@@ -88,6 +91,10 @@ func desire(t Target, lb *Listener) (desired, error) {
 		}
 	}
 	d.service = ecsService(t, d.ref, tags)
+	if d.rule != nil && shifts(spec.Deployment) {
+		d.alternate, d.trafficRole = alternate(*d.targetGroup, d.ref), trafficRole(t.Infra, d.ref, tags)
+		d.service.LoadBalancers[0].Role = d.trafficRole.ARN
+	}
 	var err error
 	if d.alarms, err = alarms(spec, d.ref, lb, tags); err != nil {
 		return desired{}, err
@@ -118,8 +125,8 @@ func check(t Target) error {
 	case spec.Logs.Driver == "awsfirelens":
 		return refuse("not supported: logs through FireLens; use awslogs")
 	}
-	if s := spec.Deployment.Strategy; s != "" && s != "ROLLING" {
-		return refuse("not supported: deployment strategy %s; use ROLLING", s)
+	if err := checkShift(spec); err != nil {
+		return err
 	}
 	for _, v := range spec.Volumes {
 		if v.EBS != nil {
@@ -159,12 +166,29 @@ func definition(t Target, driver, group string) TaskDefinition {
 	if t.Image != "" {
 		td.Containers[0].Image = t.Image
 	}
+	for i, c := range td.Containers {
+		td.Containers[i].Secrets = valueFrom(t.Infra, c.Secrets)
+	}
 	if driver == "awslogs" {
 		td.LogOptions = merged(spec.Logs.Options, map[string]string{
 			"awslogs-group": group, "awslogs-region": t.Infra.Region, "awslogs-stream-prefix": spec.Name,
 		})
 	}
 	return td
+}
+
+// valueFrom writes secrets as ECS takes them: a parameter by its name, a secret by its ARN.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specifying-sensitive-data.html
+func valueFrom(in Infra, secrets map[string]string) map[string]string {
+	out := maps.Clone(secrets)
+	for variable, from := range out {
+		if name, ok := strings.CutPrefix(from, "ssm:"); ok {
+			out[variable] = name
+		} else if name, ok := strings.CutPrefix(from, "secretsmanager:"); ok {
+			out[variable] = in.arn("secretsmanager", "secret:"+name)
+		}
+	}
+	return out
 }
 
 // launchType is what the task definition must be compatible with.
@@ -252,6 +276,7 @@ func ecsService(t Target, ref Ref, tags map[string]string) *Service {
 		Strategy:       cmp.Or(spec.Deployment.Strategy, "ROLLING"),
 		MinimumHealthy: spec.Deployment.MinimumHealthy, Maximum: spec.Deployment.Maximum,
 		CircuitBreaker: spec.Deployment.CircuitBreaker, Rollback: spec.Deployment.Rollback,
+		BakeTime: spec.Deployment.BakeTime, StepPercent: spec.Deployment.StepPercent, StepBake: spec.Deployment.StepBake,
 		RollbackOnAlarms: alarmNames(spec.Deployment.RollbackOnAlarms, spec.Alarms, ref),
 		Placement:        spec.Placement, Tags: tags,
 	}

@@ -18,6 +18,7 @@ type observed struct {
 	logGroup      *LogGroup
 	executionRole *Role
 	taskRole      *Role
+	trafficRole   *Role
 	scaling       *ServiceScaling
 	alarms        []Alarm
 	deployments   []string // ARNs of the newest service deployments
@@ -72,6 +73,9 @@ func (e *Engine) observe(ctx context.Context, ref Ref) (o observed, err error) {
 	}
 	if o.taskRole, err = found(e.ports.Roles.Role(ctx, ref.taskRoleName())); err != nil {
 		return o, fmt.Errorf("reading the task role: %w", err)
+	}
+	if o.trafficRole, err = found(e.ports.Roles.Role(ctx, ref.trafficRoleName())); err != nil {
+		return o, fmt.Errorf("reading the role that shifts traffic: %w", err)
 	}
 	if o.scaling, err = found(e.ports.Scaling.ServiceScaling(ctx, ref)); err != nil {
 		return o, fmt.Errorf("reading the scaling of %s: %w", ref.Service, err)

@@ -80,7 +80,7 @@ func plan(d desired, o observed) (Plan, error) {
 	for _, r := range []struct {
 		name       string
 		want, have *Role
-	}{{resExecutionRole, d.executionRole, o.executionRole}, {resTaskRole, d.taskRole, o.taskRole}} {
+	}{{resExecutionRole, d.executionRole, o.executionRole}, {resTaskRole, d.taskRole, o.taskRole}, {resTrafficRole, d.trafficRole, o.trafficRole}} {
 		if r.want != nil {
 			add(roleChange(r.name, *r.want, r.have))
 		}
@@ -96,6 +96,13 @@ func plan(d desired, o observed) (Plan, error) {
 		add(c)
 		if have != nil {
 			d.targetGroup.ARN = have.ARN
+		}
+	}
+	if d.alternate != nil {
+		have := o.targetGroup(d.alternate.Name)
+		add(targetGroupChange(*d.alternate, have))
+		if have != nil {
+			d.alternate.ARN = have.ARN
 		}
 	}
 	if d.rule != nil {
@@ -136,7 +143,7 @@ func plan(d desired, o observed) (Plan, error) {
 		}
 	}
 	for _, tg := range o.targetGroups {
-		if d.targetGroup == nil || tg.Name != d.targetGroup.Name {
+		if !slices.ContainsFunc(d.groups(), func(want *TargetGroup) bool { return want.Name == tg.Name }) {
 			add(Change{Resource: resTargetGroup, Name: tg.Name, Action: Delete})
 		}
 	}
@@ -145,6 +152,9 @@ func plan(d desired, o observed) (Plan, error) {
 	}
 	if d.taskRole == nil && o.taskRole != nil {
 		add(Change{Resource: resTaskRole, Name: o.taskRole.Name, Action: Delete})
+	}
+	if d.trafficRole == nil && o.trafficRole != nil {
+		add(Change{Resource: resTrafficRole, Name: o.trafficRole.Name, Action: Delete})
 	}
 	return p, nil
 }
@@ -272,7 +282,9 @@ func ruleChange(d desired, o observed) (Change, error) {
 	}
 	c.field("conditions", have.Conditions.Canonical(), d.rule.Conditions.Canonical())
 	c.field("priority", have.Priority, priority)
-	if d.targetGroup.ARN != "" {
+	if d.pair(*have) {
+		// ECS moves the traffic between them.
+	} else if d.targetGroup.ARN != "" && d.alternate == nil {
 		c.field("target_group", have.TargetGroup, d.targetGroup.ARN)
 	} else {
 		c.field("target_group", have.TargetGroup, d.targetGroup.Name)
@@ -348,7 +360,7 @@ func serviceChange(d desired, o observed, newGroup bool) (Change, bool, error) {
 	c.field("subnets", have.Subnets, want.Subnets)
 	c.field("security_groups", have.SecurityGroups, want.SecurityGroups)
 	c.field("assign_public_ip", have.AssignPublicIP, want.AssignPublicIP)
-	c.field("load_balancers", balancerNames(have.LoadBalancers, ""), balancerNames(want.LoadBalancers, groupOf(d, newGroup)))
+	c.field("load_balancers", balancerNames(have.LoadBalancers, "", ""), balancerNames(want.LoadBalancers, groupOf(d.targetGroup, newGroup), groupOf(d.alternate, false)))
 	rollout := len(c.Fields) > 0
 	// Of these not.
 	if want.Desired >= 0 && d.scaling == nil {
@@ -356,6 +368,12 @@ func serviceChange(d desired, o observed, newGroup bool) (Change, bool, error) {
 	}
 	c.field("minimum_healthy", have.MinimumHealthy, want.MinimumHealthy)
 	c.field("maximum", have.Maximum, want.Maximum)
+	c.field("strategy", cmp.Or(have.Strategy, "ROLLING"), want.Strategy)
+	if want.Strategy != "ROLLING" {
+		c.field("bake_time", have.BakeTime, want.BakeTime)
+		c.field("step_percent", have.StepPercent, want.StepPercent)
+		c.field("step_bake", have.StepBake, want.StepBake)
+	}
 	c.field("circuit_breaker", have.CircuitBreaker, want.CircuitBreaker)
 	c.field("rollback", have.Rollback, want.Rollback)
 	c.field("rollback_on_alarms", have.RollbackOnAlarms, want.RollbackOnAlarms)
@@ -383,17 +401,24 @@ func broken(s Service) bool {
 	return false
 }
 
-func groupOf(d desired, unknown bool) string {
-	if d.targetGroup == nil || unknown {
+func groupOf(tg *TargetGroup, unknown bool) string {
+	switch {
+	case tg == nil:
+		return ""
+	case unknown || tg.ARN == "":
 		return "new"
 	}
-	return d.targetGroup.ARN
+	return tg.ARN
 }
 
-func balancerNames(lbs []LoadBalancer, group string) []string {
+func balancerNames(lbs []LoadBalancer, group, alternate string) []string {
 	var out []string
 	for _, lb := range lbs {
-		out = append(out, cmp.Or(lb.TargetGroup, group)+" "+lb.Container+":"+itoa(lb.Port))
+		name := cmp.Or(lb.TargetGroup, group) + " " + lb.Container + ":" + itoa(lb.Port)
+		if other := cmp.Or(lb.Alternate, alternate); other != "" {
+			name += " or " + other
+		}
+		out = append(out, name)
 	}
 	return out
 }

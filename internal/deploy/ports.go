@@ -62,6 +62,11 @@ type LoadBalancer struct {
 	TargetGroup string // ARN
 	Container   string
 	Port        int
+
+	// Where ECS shifts the traffic between two target groups; empty for ROLLING.
+	Alternate string // ARN of the second target group
+	Rule      string // ARN of the listener rule whose weights are moved
+	Role      string // ARN of the role that moves them
 }
 
 // Rollout is an entry of a service's "deployments".
@@ -283,7 +288,7 @@ type Rule struct {
 	Conditions  listener.Conditions
 	Owner       string // Tags["slipway:service"], who made it
 	TargetGroup string // ARN; empty when it does something else
-	Standby     string // ARN of a target group that is attached and gets no traffic yet
+	Standby     string // ARN of a second target group that is attached and gets no traffic, or the lesser part
 	Tags        map[string]string
 }
 

@@ -34,7 +34,7 @@ func (e *Engine) Read(ctx context.Context, ref Ref) (Observed, error) {
 	}
 	if out.TargetGroup != nil {
 		for i, r := range o.rules {
-			if r.TargetGroup == out.TargetGroup.ARN {
+			if r.TargetGroup == out.TargetGroup.ARN || o.service.behind(r.TargetGroup) {
 				out.Rule = &o.rules[i]
 			}
 		}
@@ -63,7 +63,8 @@ func specOf(out Observed, o observed) service.Spec {
 		CPU: td.CPU, Memory: td.Memory, Subnets: svc.Subnets, SecurityGroups: svc.SecurityGroups, AssignPublicIP: svc.AssignPublicIP,
 		Count: svc.Desired, Containers: td.Containers, Volumes: td.Volumes, Placement: svc.Placement,
 		Deployment: service.Deployment{Strategy: svc.Strategy, MinimumHealthy: svc.MinimumHealthy, Maximum: svc.Maximum,
-			CircuitBreaker: svc.CircuitBreaker, Rollback: svc.Rollback, RollbackOnAlarms: slices.Clone(svc.RollbackOnAlarms)},
+			CircuitBreaker: svc.CircuitBreaker, Rollback: svc.Rollback, RollbackOnAlarms: slices.Clone(svc.RollbackOnAlarms),
+			BakeTime: svc.BakeTime, StepPercent: svc.StepPercent, StepBake: svc.StepBake},
 		Tags: map[string]string{},
 	}
 	if s.Name == "" {
@@ -153,6 +154,16 @@ func (e *Engine) Status(ctx context.Context, ref Ref) (Status, error) {
 	if o.TargetGroup != nil {
 		if s.Targets, err = e.ports.TargetGroups.Targets(ctx, o.TargetGroup.ARN); err != nil {
 			return s, fmt.Errorf("reading target health: %w", err)
+		}
+		for _, lb := range o.Service.LoadBalancers {
+			if lb.Alternate == "" {
+				continue
+			}
+			more, err := e.ports.TargetGroups.Targets(ctx, lb.Alternate)
+			if err != nil {
+				return s, fmt.Errorf("reading target health: %w", err)
+			}
+			s.Targets = append(s.Targets, more...)
 		}
 	}
 	if o.Listener != nil {

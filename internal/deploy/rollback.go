@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/slipway-ecs/slipway/internal/service"
 )
 
 // Watch follows the newest deployment of a service to its end, as Apply does.
@@ -40,8 +43,9 @@ func (e *Engine) await(ctx context.Context, ref Ref, definition, before string, 
 	if err != nil {
 		return Outcome{}, fmt.Errorf("reading task definition %s: %w", definition, err)
 	}
-	f := following{ref: ref, definition: td, targetGroup: o.serving(), before: before, old: old,
+	f := following{ref: ref, definition: td, targetGroup: o.serving(), alternate: o.alternate(), before: before, old: old,
 		grace: o.service.GracePeriod, report: report}
+	f.timeout = defaultTimeout + shiftTime(service.Deployment{Strategy: o.service.Strategy, BakeTime: o.service.BakeTime, StepPercent: o.service.StepPercent, StepBake: o.service.StepBake})
 	started := e.clock.Now()
 	out := Outcome{ServiceARN: o.service.ARN, Service: ref.Service, TaskDefinition: definition, LogGroup: td.LogOptions["awslogs-group"]}
 	if len(td.Containers) > 0 {
@@ -66,6 +70,16 @@ func (o observed) serving() *TargetGroup {
 			if o.targetGroups[i].ARN == lb.TargetGroup {
 				return &o.targetGroups[i]
 			}
+		}
+	}
+	return nil
+}
+
+// alternate is the second target group of a service whose traffic ECS shifts.
+func (o observed) alternate() *TargetGroup {
+	for i := range o.targetGroups {
+		if slices.ContainsFunc(o.service.LoadBalancers, func(lb LoadBalancer) bool { return lb.Alternate == o.targetGroups[i].ARN }) {
+			return &o.targetGroups[i]
 		}
 	}
 	return nil

@@ -107,10 +107,20 @@ func (r *run) oneOff(ctx context.Context, s service.Step) error {
 				what = c.Reason
 			}
 		}
+		if cause, _ := classify(task); cause != CauseCrash && cause != CauseExited && cause != CauseUnknown {
+			ev := evidenceOf(following{ref: r.d.ref, definition: r.d.definition})
+			ev.Stopped = []Task{task}
+			return &Failure{Status: "NOT_STARTED", RolledBack: r.o.service != nil, Diagnosis: prefixed(Diagnose(ev), "step "+s.Name+" failed: ")}
+		}
 		return r.stepFailed(ctx, s, task, fmt.Sprintf("step %s failed: %s", s.Name, what))
 	}
 	r.step(resStep, Create, "%s succeeded", s.Name)
 	return nil
+}
+
+func prefixed(d Diagnosis, with string) Diagnosis {
+	d.Sentence = with + d.Sentence
+	return d
 }
 
 // succeeded says that the containers that ended did so with code 0.

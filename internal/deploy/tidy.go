@@ -11,7 +11,7 @@ import (
 // by, and takes away what the service no longer uses.
 func (r *run) tidy(ctx context.Context) error {
 	if r.d.rule != nil {
-		if have := r.o.rule(r.d.rule.Listener); have != nil && have.TargetGroup != r.d.targetGroup.ARN {
+		if have := r.o.rule(r.d.rule.Listener); have != nil && have.TargetGroup != r.d.targetGroup.ARN && r.d.alternate == nil {
 			want := *r.d.rule
 			want.ARN, want.Priority, want.TargetGroup = r.out.Rule, r.out.Priority, r.d.targetGroup.ARN
 			if _, err := r.ports.Rules.PutRule(ctx, want); err != nil {
@@ -46,7 +46,7 @@ func (r *run) tidy(ctx context.Context) error {
 			}
 		case resAlarm:
 			err = r.ports.Alarms.DeleteAlarms(ctx, []string{c.Name})
-		case resExecutionRole, resTaskRole:
+		case resExecutionRole, resTaskRole, resTrafficRole:
 			err = r.ports.Roles.DeleteRole(ctx, c.Name)
 		default:
 			continue

@@ -14,6 +14,7 @@ type following struct {
 	ref         Ref
 	definition  TaskDefinition // that should serve in the end
 	targetGroup *TargetGroup   // nil without a route
+	alternate   *TargetGroup   // nil unless the traffic is shifted
 	before      string         // id of the rollout that went on before the one wanted; empty: any
 	old         []string       // ARNs of the service deployments from before
 	events      []ServiceEvent // from before
@@ -145,6 +146,13 @@ func (w *watch) look(ctx context.Context, svc Service) (Deployment, error) {
 		targets, err := w.ports.TargetGroups.Targets(ctx, w.targetGroup.ARN)
 		if err != nil {
 			return dep, fmt.Errorf("reading target health: %w", err)
+		}
+		if w.alternate != nil {
+			more, err := w.ports.TargetGroups.Targets(ctx, w.alternate.ARN)
+			if err != nil {
+				return dep, fmt.Errorf("reading target health: %w", err)
+			}
+			targets = append(targets, more...)
 		}
 		w.readTargets(targets)
 	}

@@ -1,0 +1,126 @@
+# Written by slipway from slipway.yaml, anew at every plan: change that file, not this one.
+
+terraform {
+  required_providers {
+    slipway = {
+      source = "slipway/slipway"
+    }
+  }
+
+  backend "local" {
+  }
+}
+
+provider "slipway" {
+}
+
+resource "slipway_service" "this" {
+  image       = "127.0.0.1:4566/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  release     = "c656597"
+  name        = "notes"
+  team        = "platform"
+  environment = "qa"
+  cluster     = "demo"
+  launch_type = "EC2"
+  containers = [
+    {
+      name   = "notes"
+      cpu    = 64
+      memory = 64
+      ports = [
+        {
+          container = 8080
+        },
+      ]
+      env = {
+        DATA = "/data"
+      }
+      secrets = {
+        API_KEY = "ssm:/notes/api-key"
+      }
+      mounts = [
+        {
+          volume = "data"
+          path   = "/data"
+        },
+      ]
+    },
+    {
+      name      = "watch"
+      image     = "127.0.0.1:4566/notes:latest"
+      essential = false
+      command   = ["watch"]
+      memory    = 32
+      env = {
+        DATA = "/data"
+      }
+      mounts = [
+        {
+          volume    = "data"
+          path      = "/data"
+          read_only = true
+        },
+      ]
+    },
+  ]
+  volumes = [
+    {
+      name      = "data"
+      host_path = "/var/lib/notes"
+    },
+  ]
+  placement = {
+    strategies = [
+      {
+        type  = "spread"
+        field = "attribute:ecs.availability-zone"
+      },
+      {
+        type  = "spread"
+        field = "instanceId"
+      },
+    ]
+  }
+  route = {
+    listener  = "qa"
+    paths     = ["/notes/*", "/healthz"]
+    container = "notes"
+    port      = 8080
+    health = {
+      path = "/healthz"
+    }
+    deregistration_delay = 5
+  }
+  logs = {
+    group = "/slipway/qa/notes"
+  }
+  deployment = {
+    before = [
+      {
+        name    = "migrate"
+        command = ["migrate"]
+        timeout = 120
+      },
+    ]
+    smoke = {
+      path = "/healthz"
+    }
+  }
+  tags = {
+    environment = "qa"
+    service     = "notes"
+    team        = "platform"
+  }
+}
+
+output "url" {
+  value = slipway_service.this.url
+}
+
+output "revision" {
+  value = slipway_service.this.revision
+}
+
+output "task_definition_arn" {
+  value = slipway_service.this.task_definition_arn
+}
