@@ -274,7 +274,7 @@ func (t *csvTable) text(name string) string {
 }
 
 func (t *csvTable) fail(name, format string, args ...any) error {
-	line, col := t.r.FieldPos(t.column[name])
+	line, col := t.r.FieldPos(t.column[name]) // of a column that is not there: the line's first
 	return badInput("%s:%d:%d: %s: %s", t.file, line, col, name, fmt.Sprintf(format, args...))
 }
 
@@ -298,12 +298,16 @@ func (t *csvTable) number(name string, least, missing int) (int, error) {
 	return n, nil
 }
 
+// mostTasks is how many tasks one plan is for: about ten seconds and 4 GB.
+const mostTasks = 10_000_000
+
 func parseTasks(file, text string, spread bool) ([]capacity.Task, error) {
 	t, err := newCSVTable(file, text, []string{"name", "cpu_milli", "memory_mib"}, []string{"service", "count", "gpu"})
 	if err != nil {
 		return nil, err
 	}
 	var tasks []capacity.Task
+	total := 0
 	for {
 		ok, err := t.next()
 		if err != nil {
@@ -332,8 +336,11 @@ func parseTasks(file, text string, spread bool) ([]capacity.Task, error) {
 		if task.GPU, err = t.number("gpu", 0, 0); err != nil {
 			return nil, err
 		}
-		if task.Spread = spread; task.Service == "" {
+		if task.Service == "" {
 			task.Service = task.Name
+		}
+		if total += count; total > mostTasks {
+			return nil, t.fail("count", "%d tasks up to here, %d are the most", total, mostTasks)
 		}
 		if count == 0 {
 			continue

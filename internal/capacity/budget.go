@@ -1,0 +1,71 @@
+package capacity
+
+import (
+	"slices"
+	"time"
+)
+
+// Disruption is one rule of how many instances with tasks may be on their way out at a time. Of the
+// rules in force the strictest holds.
+type Disruption struct {
+	Number  int     // of instances; NoLimit: as Percent says
+	Percent float64 // of all instances, rounded down but not below 1 if it is above 0; NoLimit: as Number says
+	Window  *Window // when the rule is in force; nil: always
+}
+
+// Window is a time of the week.
+type Window struct {
+	Days   []time.Weekday // on which it begins; none: each day
+	Begin  time.Duration  // after midnight of the location of the time asked about, by the wall clock
+	Length time.Duration  // at most 24 hours; it may go past midnight
+}
+
+// Contains reports whether the time lies in the window. Its end does not.
+func (w *Window) Contains(now time.Time) bool {
+	clock := time.Duration(now.Hour())*time.Hour + time.Duration(now.Minute())*time.Minute +
+		time.Duration(now.Second())*time.Second + time.Duration(now.Nanosecond())
+	on := func(d time.Weekday) bool { return len(w.Days) == 0 || slices.Contains(w.Days, d) }
+	today, yesterday := now.Weekday(), (now.Weekday()+6)%7
+	return on(today) && clock >= w.Begin && clock < w.Begin+w.Length ||
+		on(yesterday) && clock+24*time.Hour >= w.Begin && clock+24*time.Hour < w.Begin+w.Length
+}
+
+// Allowed is how many more of the instances may be disrupted now, when some already are; NoLimit if
+// no rule in force limits it.
+func Allowed(rules []Disruption, instances, already int, now time.Time) int {
+	most := NoLimit
+	limit := func(n int) {
+		if most == NoLimit || n < most {
+			most = n
+		}
+	}
+	for i := range rules {
+		r := &rules[i]
+		if r.Window != nil && !r.Window.Contains(now) {
+			continue
+		}
+		if r.Number >= 0 {
+			limit(r.Number)
+		}
+		if r.Percent >= 0 {
+			n := int(float64(instances) * r.Percent / 100)
+			if r.Percent > 0 {
+				n = max(n, 1)
+			}
+			limit(n)
+		}
+	}
+	if most == NoLimit {
+		return NoLimit
+	}
+	return max(most-already, 0)
+}
+
+// Slack is how many of a service's tasks may be stopped and started elsewhere at a time, by its
+// deployment's bounds in percent: those above the minimum that are healthy, or, where more than
+// desired may run, as many as can be started first. Zero with 100/100: ECS itself never moves such.
+func Slack(desired, healthy, running, minimumHealthyPercent, maximumPercent int) int {
+	least := (desired*minimumHealthyPercent + 99) / 100
+	most := desired * maximumPercent / 100
+	return max(healthy-least, most-running, 0)
+}
