@@ -24,8 +24,12 @@ func (v vector) dot(w vector) float64 {
 type Bound struct {
 	Cost   float64   // USD an hour
 	Count  []float64 // instances of each type; at most one type a resource is above 0
-	Prices vector    // dual prices: USD an hour for one unit of each resource
+	Prices vector    // dual prices: USD an hour for one unit of CPU, memory, GPU, ENI; see Value
 }
+
+// Value is what resources are worth at the dual prices, in USD an hour: what the fractional optimum
+// would cost less without them.
+func (b *Bound) Value(r Resources) float64 { return r.vector().dot(b.Prices) }
 
 // solveBound minimises Σ price·x subject to Σ capacity·x ≥ demand, x ≥ 0, over the types, by the
 // dual simplex method: prices are positive, so x = 0 is dual feasible to begin with. A resource

@@ -2,8 +2,10 @@ package capacity
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Cluster is the instances there are with what runs on them, and what could be launched instead.
@@ -89,6 +91,38 @@ type Move struct {
 
 // Worth is the saving for each task that moves.
 func (m *Move) Worth() float64 { return m.Saving / float64(1+len(m.Tasks)) }
+
+// Describe says in one sentence what the move does and why.
+func (m *Move) Describe(c *Cluster) string {
+	names := make([]string, len(m.Victims))
+	for i, v := range m.Victims {
+		names[i] = fmt.Sprintf("%s (%s)", c.Instances[v].ID, c.Instances[v].Type.Name)
+	}
+	who := strings.Join(names, ", ")
+	elsewhere, fresh := 0, 0
+	for _, r := range m.Tasks {
+		if r.To == New {
+			fresh++
+		} else {
+			elsewhere++
+		}
+	}
+	var places []string
+	if elsewhere > 0 {
+		places = append(places, fmt.Sprintf("%d tasks fit on other instances", elsewhere))
+	}
+	if m.Launch {
+		places = append(places, fmt.Sprintf("%d tasks go to a new %s in %s", fresh, c.Offers[m.Offer].Type.Name, m.Zone))
+	}
+	why := map[Kind]string{
+		Empty: "runs no tasks", Renew: "is out of date", Spread: "is not needed", Merge: "cost more than one for all", Replace: "costs more than its tasks need",
+	}[m.Kind]
+	s := who + " " + why
+	if len(places) > 0 {
+		s += ": " + strings.Join(places, ", ")
+	}
+	return fmt.Sprintf("%s; saves %.4f USD an hour", s, m.Saving)
+}
 
 // Consolidate finds the moves that make the cluster cheaper, or renew it, within the budgets. Every
 // move is proved on a copy of the state: each displaced task has a place that admits it, on hosts

@@ -217,3 +217,18 @@ func TestApplyRefusesBrokenMoves(t *testing.T) {
 		}
 	}
 }
+
+func TestMovesAreDescribed(t *testing.T) {
+	c := cluster("m5.large m5.large m5.4xlarge", []Resources{{CPU: 512, Memory: 1024}}, nil, []Resources{{CPU: 3500, Memory: 4000}})
+	var got []string
+	for _, m := range Consolidate(c, Budgets{Instances: 1, Tasks: NoLimit}) {
+		got = append(got, m.Describe(c))
+	}
+	want := []string{
+		"i-1 (m5.large) runs no tasks; saves 0.0960 USD an hour",
+		"i-0 (m5.large) is not needed: 1 tasks fit on other instances; saves 0.0960 USD an hour",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
