@@ -78,7 +78,7 @@ func Start(t testing.TB, options ...Option) *AWS {
 		}
 	}
 	t.Cleanup(a.Stop)
-	a.Config = aws.Config{Region: "us-east-1", BaseEndpoint: &a.Endpoint, RetryMaxAttempts: 1,
+	a.Config = aws.Config{Region: "us-east-1", BaseEndpoint: &a.Endpoint,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "test", SecretAccessKey: "test"}, nil
 		})}

@@ -31,6 +31,8 @@ type Group struct {
 	// ScaledAt is when a policy last changed the desired capacity, and Reason what it said.
 	ScaledAt time.Time
 	Reason   string
+	// Surge is how many instances beyond the desired capacity an instance refresh may launch.
+	Surge int
 }
 
 // Member is an instance of a group.
@@ -61,6 +63,8 @@ type Service struct {
 	groups     *state.Table[Group]
 	activities *state.Table[Activity]
 	policies   *state.Table[Policy]
+	scheduled  *state.Table[Scheduled]
+	refreshes  *state.Table[Refresh]
 	cw         *cloudwatch.Service
 	log        *slog.Logger
 	clock      clock.Clock
@@ -81,11 +85,13 @@ type Config struct {
 // Register adds the operations to svc and the tables to the store.
 func Register(svc *wire.Service, c Config) (*Service, error) {
 	s := &Service{db: c.DB, ec2: c.EC2, cw: c.CloudWatch, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account}
-	var e1, e2, e3 error
+	var e1, e2, e3, e4, e5 error
 	s.groups, e1 = state.NewTable[Group](c.DB, TableGroups)
 	s.activities, e2 = state.NewTable[Activity](c.DB, "autoscaling.activities")
 	s.policies, e3 = state.NewTable[Policy](c.DB, "autoscaling.policies")
-	if err := errors.Join(e1, e2, e3); err != nil {
+	s.scheduled, e4 = state.NewTable[Scheduled](c.DB, "autoscaling.scheduled")
+	s.refreshes, e5 = state.NewTable[Refresh](c.DB, "autoscaling.refreshes")
+	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		return nil, err
 	}
 	wire.Handle(svc, "CreateAutoScalingGroup", s.create, wire.Partly("launch configurations, load balancers and warm pools"))
@@ -98,7 +104,7 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	wire.Handle(svc, "SetInstanceHealth", s.setHealth)
 	wire.Handle(svc, "TerminateInstanceInAutoScalingGroup", s.terminate)
 	wire.Handle(svc, "DetachInstances", s.detach)
-	wire.Handle(svc, "SuspendProcesses", s.suspend, wire.Partly("Launch, Terminate, ReplaceUnhealthy and HealthCheck act; the others are recorded"))
+	wire.Handle(svc, "SuspendProcesses", s.suspend, wire.Partly("AZRebalance and AddToLoadBalancer are recorded; the others act"))
 	wire.Handle(svc, "ResumeProcesses", s.resume)
 	wire.Handle(svc, "DescribeScalingProcessTypes", processTypes)
 	wire.Handle(svc, "DescribeScalingActivities", s.describeActivities)
@@ -113,6 +119,8 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	wire.Handle(svc, "RecordLifecycleActionHeartbeat", s.heartbeat)
 	wire.Handle(svc, "DescribeAccountLimits", s.limits)
 	s.registerPolicies(svc)
+	s.registerScheduled(svc)
+	s.registerRefresh(svc)
 	c.CloudWatch.OnAlarm(s.onAlarm)
 	wire.Handle(svc, "DescribeTerminationPolicyTypes", terminationPolicies)
 	return s, nil

@@ -66,7 +66,7 @@ func (s *Service) checkTemplate(tx *state.Tx, g *Group) error {
 	if t == nil {
 		return wire.Errorf("ValidationError", "A mixed instances policy must name a launch template.")
 	}
-	err := s.ec2.CheckTemplate(tx, t.LaunchTemplateId, t.LaunchTemplateName, t.Version)
+	_, _, err := s.ec2.ResolveTemplate(tx, t.LaunchTemplateId, t.LaunchTemplateName, t.Version)
 	if why, ok := errors.AsType[*wire.Error](err); ok {
 		return wire.Errorf("ValidationError", "You must use a valid fully-formed launch template. %s", why.Message)
 	}
@@ -178,14 +178,14 @@ func (s *Service) delete(_ context.Context, in *autoscalingapi.DeleteAutoScaling
 		case !ok:
 			return noGroup(name)
 		case len(g.Members) == 0:
-			s.groups.Delete(tx, name)
+			s.forget(tx, name)
 		case !wire.Value(in.ForceDelete):
 			return wire.Errorf("ResourceInUse", "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still in the group.")
 		default: // force: no hooks, no waiting
 			for _, m := range g.Members {
 				s.ec2.Terminate(tx, m.ID, "Server.AutoScalingGroupDeleted")
 			}
-			s.groups.Delete(tx, name)
+			s.forget(tx, name)
 		}
 		return nil
 	})

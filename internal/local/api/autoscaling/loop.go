@@ -52,7 +52,14 @@ func (s *Service) step() (time.Duration, error) {
 		}
 		return nil
 	})
+	at, err := s.runScheduled()
+	if err != nil {
+		return 0, err
+	}
 	var next time.Duration
+	if !at.IsZero() {
+		next = max(at.Sub(s.clock.Now()), time.Millisecond)
+	}
 	for _, name := range names {
 		err := s.db.Update(func(tx *state.Tx) error {
 			old, ok := s.groups.Get(tx, name)
@@ -61,7 +68,11 @@ func (s *Service) step() (time.Duration, error) {
 			}
 			g := *old
 			g.Members = slices.Clone(old.Members)
-			changed := s.reconcile(tx, &g)
+			refreshed, again := s.refresh(tx, &g)
+			changed := s.reconcile(tx, &g) || refreshed || g.Surge != old.Surge
+			if again > 0 {
+				next = soonest(next, again)
+			}
 			for _, m := range g.Members {
 				if left := m.Deadline.Sub(s.clock.Now()); m.Hook != "" && (next == 0 || left < next) {
 					next = max(left, time.Millisecond)
@@ -102,7 +113,7 @@ func (s *Service) reconcile(tx *state.Tx, g *Group) bool {
 			active++
 		}
 	}
-	want := int(*g.Spec.DesiredCapacity)
+	want := int(*g.Spec.DesiredCapacity) + g.Surge
 	for ; active < want && !s.suspended(g, "Launch"); active++ {
 		if !s.launch(tx, g, active, want) {
 			break

@@ -46,13 +46,14 @@ func (s *Service) template(tx *state.Tx, id, name *string) (*Template, error) {
 	return nil, noTemplate(wire.Value(name))
 }
 
-// CheckTemplate tells whether a launch template and its version exist.
-func (s *Service) CheckTemplate(tx *state.Tx, id, name, version *string) error {
+// ResolveTemplate is the id of a launch template and the number of a version of it.
+func (s *Service) ResolveTemplate(tx *state.Tx, id, name, version *string) (string, int64, error) {
 	t, err := s.template(tx, id, name)
-	if err == nil {
-		_, err = t.Version(wire.Value(version))
+	if err != nil {
+		return "", 0, err
 	}
-	return err
+	v, err := t.Version(wire.Value(version))
+	return t.ID, v.Number, err
 }
 
 // TemplateType is the instance type of a launch template; empty if it has none.
