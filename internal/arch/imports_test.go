@@ -30,7 +30,7 @@ var (
 		"internal/awscloud", "internal/registry", "internal/build", "internal/tfexec", "internal/local",
 	}
 	fronts = []string{"internal/cli", "internal/provider", "internal/web", "cmd/slipway"}
-	others = []string{"internal/arch", "test"}
+	others = []string{"internal/arch", "internal/docs", "test"}
 
 	// What pure packages may import beside the standard library: parsing and writing their own
 	// formats is what internal/service exists for.
