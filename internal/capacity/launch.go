@@ -111,7 +111,7 @@ func (w *planner) openAsBefore(seed int, prices vector) bool {
 }
 
 // Losses, as parts of the price: below good a node is taken at once, above poor every type is tried.
-const good, poor = 0.004, 0.02
+const good, poor = 0.004, 0.008
 
 // mostLeft is the type with the largest quota not yet tried that can hold the seed.
 func (w *planner) mostLeft(quota []float64, seed int) int {
