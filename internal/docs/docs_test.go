@@ -15,6 +15,7 @@ const folder = "../../docs"
 
 // The pages are made from the code, so they say what the program does.
 func TestPages(t *testing.T) {
+	t.Setenv("SLIPWAY_CLUSTER", "") // it changes the default of a flag
 	transcript, err := os.ReadFile("testdata/demo.ansi")
 	if err != nil {
 		t.Fatal(err)
