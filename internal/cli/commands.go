@@ -10,7 +10,7 @@ func shipCommands() []*cobra.Command {
 }
 
 func sizeCommands() []*cobra.Command {
-	return []*cobra.Command{newCapacityCommand()}
+	return []*cobra.Command{newCapacityCommand(), newClusterCommand()}
 }
 
 func localCommands() []*cobra.Command {
