@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -269,11 +270,22 @@ func (r *run) service(ctx context.Context) error {
 		got, err = r.ports.Services.UpdateService(ctx, send, force)
 	}
 	if err != nil {
-		return fmt.Errorf("keeping service %s: %w", r.d.ref.Service, err)
+		return r.rejected(fmt.Errorf("keeping service %s: %w", r.d.ref.Service, err))
 	}
 	r.out.ServiceARN = got.ARN
 	r.step(resService, a, "service %s runs %s", r.d.ref.Service, revisionName(want.TaskDefinition))
 	return nil
+}
+
+// rejected turns ECS's refusal of the network that is asked for into a diagnosis.
+func (r *run) rejected(err error) error {
+	_, said, ok := strings.Cut(err.Error(), "InvalidParameterException: ")
+	if !ok || !strings.Contains(said, "subnet") && !strings.Contains(said, "security group") {
+		return err
+	}
+	return &Failure{Status: "NOT_STARTED", RolledBack: r.o.service != nil, Diagnosis: Diagnosis{Cause: CauseNetwork,
+		Sentence: "ECS cannot use the network of the service: " + short(firstLine(said)),
+		Fix:      "Correct network.subnets or network.security_groups: they must exist in the cluster's VPC. Nothing was rolled out."}}
 }
 
 // create makes the service. A service of that name that is still draining is waited for.

@@ -17,7 +17,7 @@ func r(cause Cause, pattern string) rule { return rule{cause, regexp.MustCompile
 // The order matters: the first that matches is taken.
 var reasonRules = []rule{
 	r(CauseMemory, `OutOfMemory`),
-	r(CauseArchitecture, `exec format error|no matching manifest|does not contain descriptor matching platform|no match for platform|platform .*(not match|mismatch)`),
+	r(CauseArchitecture, `exec format error|no matching manifest|does not contain descriptor matching platform|no match for platform|platform .*(not match|mismatch)|image is for \S+/\S+, this machine is`),
 	r(CauseThrottled, `CannotPull.*(toomanyrequests|rate limit|429)|ThrottlingException|Rate exceeded`),
 	r(CauseRole, `CannotPull.*(denied|not authorized|403 Forbidden|AccessDenied|no basic auth|unauthorized|401)`),
 	r(CauseImageMissing, `CannotPull.*(not found|manifest unknown|does not exist|name unknown|404)`),
@@ -28,7 +28,7 @@ var reasonRules = []rule{
 	r(CauseSecretDenied, `(secret|parameter|ssm).*(AccessDenied|not authorized|no identity-based policy)|AccessDenied.*(GetSecretValue|GetParameters|kms:Decrypt)`),
 	r(CauseNetwork, `(secret|ecr|registry auth).*(timeout|no such host|connection issue|deadline exceeded|i/o timeout)`),
 	r(CauseLogs, `failed to (create|initialize|validate) (Cloudwatch log|logg(er|ing))|logging driver|log group does not exist|awslogs|logger args`),
-	r(CauseVolume, `CannotCreateVolume|failed to (mount|create) .*(volume|efs|nfs)|EFS utils|mount(ing)? .*failed|error while creating mount source path|mount\.nfs`),
+	r(CauseVolume, `CannotCreateVolume|failed to (mount|create) .*(volume|efs|nfs)|EFS utils|mount(ing)? .*failed|mounting /\S*: |error while creating mount source path|mount\.nfs`),
 	r(CauseRole, `AccessDenied|not authorized to perform`),
 	r(CauseCommand, `executable file not found|no such file or directory|permission denied.*exec|exec: .*permission denied|not a directory.*exec`),
 	r(CausePlacement, `port is already (allocated|in use)|address already in use.*bind|ports? .* in use`),

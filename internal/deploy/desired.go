@@ -119,7 +119,7 @@ func check(t Target) error {
 	case t.Infra.Account == "" || t.Infra.Region == "":
 		return errors.New("the target names no account and region")
 	case spec.Kind == service.KindJob && spec.Schedule != "":
-		return refuse("not supported: scheduled jobs (%s); leave schedule empty and start the job with slipway run", spec.Schedule)
+		return refuse("not supported: scheduled jobs (%s); leave schedule empty and start the job with aws ecs run-task", spec.Schedule)
 	case spec.Discovery != nil:
 		return refuse("not supported: discovery by %s; use a route", spec.Discovery.Kind)
 	case spec.Logs.Driver == "awsfirelens":

@@ -95,12 +95,14 @@ func (d *Diagnosis) explain(ev Evidence, g *Group, example *Task) {
 			return
 		}
 	}
-	if c, reason := targets(ev); c != "" && (g != nil || ev.closing() || ev.Waited > 0) {
+	alarm := strings.Contains(strings.ToLower(ev.StatusReason), "alarm") ||
+		slices.ContainsFunc(ev.Events, func(e ServiceEvent) bool { return strings.Contains(e.Message, "alarm detected") })
+	if c, reason := targets(ev); c != "" && (g != nil || !alarm) && (g != nil || ev.closing() || ev.Waited > 0) {
 		d.health(ev, c, reason, g)
 		return
 	}
 	switch {
-	case strings.Contains(strings.ToLower(ev.StatusReason), "alarm"):
+	case alarm:
 		say(CauseAlarm, "Look at the alarm in CloudWatch: it went off while the new version ran.", "an alarm went off during the deployment: %s", ev.StatusReason)
 	case g != nil && g.Cause == CauseHealthPath:
 		say(CauseHealthPath, fmt.Sprintf("Make %s answer %s, or correct route.health.", ev.Path, ev.Matcher), "%s: %s", stopped(g.Count), g.Reason)
@@ -186,7 +188,7 @@ func (d *Diagnosis) task(ev Evidence, g Group, example *Task) {
 		d.Fix = "Check the file system's id, its mount targets and security group, and the access point."
 	case CauseContainerCheck:
 		d.Sentence = fmt.Sprintf("%s failed the container health check", tasks(g.Count))
-		d.Fix = "Run the healthCheck command in the container by hand, or lengthen its startPeriod."
+		d.Fix = "Run the healthCheck command in the container by hand, or lengthen its start_period."
 	case CauseThrottled:
 		d.Sentence = "AWS or the registry throttles: " + detail
 		d.Fix = "Try again later, or have the quota raised."
@@ -293,6 +295,10 @@ func placement(events []ServiceEvent) (Cause, string) {
 func (d *Diagnosis) noPlace(c Cause, message string) {
 	d.Cause = c
 	what := strings.TrimSuffix(strings.TrimSpace(message[strings.IndexByte(message, ')')+1:]), ".")
+	what, _, _ = strings.Cut(what, ". For more information")
+	if _, closest, ok := strings.Cut(what, "The closest matching "); ok {
+		what = "the closest, " + strings.Trim(strings.Replace(closest, ") ", " ", 1), "(")
+	}
 	switch c {
 	case CauseNoInstances:
 		d.Sentence = "the cluster has no container instances"
@@ -311,7 +317,7 @@ func (d *Diagnosis) noPlace(c Cause, message string) {
 		d.Fix = "Wait, or deploy fewer services at once."
 	case CauseBounds:
 		d.Sentence = "minimum healthy and maximum leave no task that may start or stop: " + what
-		d.Fix = "Raise deployment.maximum above 100 or lower deployment.minimumHealthy."
+		d.Fix = "Raise deployment.maximum above 100 or lower deployment.minimum_healthy."
 	default:
 		d.Sentence = what
 		d.Fix = "Check the roles and the network of the service."
@@ -368,7 +374,7 @@ func (d *Diagnosis) health(ev Evidence, c Cause, reason string, g *Group) {
 		d.Fix = "Make it answer faster, lengthen route.health.timeout, or check that the security group lets the load balancer in."
 	default:
 		d.Sentence = fmt.Sprintf("nothing answers the %s on container port %d", check, ev.Port)
-		d.Fix = "Set route.port to the port the process listens on (on 0.0.0.0, not 127.0.0.1), or lengthen route.gracePeriod if it starts slowly."
+		d.Fix = "Set route.port to the port the process listens on (on 0.0.0.0, not 127.0.0.1), or lengthen route.grace_period if it starts slowly."
 	}
 	if g != nil {
 		d.Sentence += "; " + were(g.Count) + " replaced for it"
