@@ -17,23 +17,29 @@ import (
 
 func newImagesCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "images",
-		Short: "Look at a repository's images and what its lifecycle policy does with them",
+		Use:     "images",
+		Aliases: []string{"image"},
+		Short:   "Look at a repository's images, who uses them, and what its lifecycle policy does with them",
 	}
-	cmd.AddCommand(newImagesPreviewCommand(), newImagesLintCommand())
+	cmd.AddCommand(newImagesListCommand(), newImagesUsageCommand(), newImagesShowCommand(), newImagesPreviewCommand(), newImagesLintCommand(), newImagesPruneCommand(), newImagesProtectCommand())
 	return cmd
 }
 
 func newImagesPreviewCommand() *cobra.Command {
 	var policyFile, imagesFile, usesFile, nowText string
 	var asJSON bool
+	var live stockFlags
 	cmd := &cobra.Command{
-		Use:   "preview --policy policy.json --images images.json",
+		Use:   "preview [--policy policy.json] [--images images.json | --repository NAME]",
 		Short: "Tell what an ECR lifecycle policy would do with images, and why",
-		Long: `Evaluates an ECR lifecycle policy on images, offline. The images are what
-'aws ecr describe-images' prints; "-" reads a file from standard input.`,
+		Long: `Evaluates an ECR lifecycle policy on images: on those of a live repository, or offline on what
+'aws ecr describe-images' prints ("-" reads standard input). With a repository, who uses its images
+is asked too, and without --policy it is the repository's own that is evaluated. If an image that is
+in use would go, the exit code is 6. Nothing is changed.`,
 		Example: `  aws ecr describe-images --repository-name iplookup > images.json
-  slipway images preview --policy policy.json --images images.json`,
+  slipway images preview --policy policy.json --images images.json
+  slipway images preview --repository iplookup
+  slipway images preview --repository iplookup --policy new.json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			now := time.Now()
@@ -43,6 +49,9 @@ func newImagesPreviewCommand() *cobra.Command {
 					return exitWith(ExitBadInput, fmt.Errorf("--now %q is not RFC 3339, as 2026-01-31T00:00:00Z", nowText))
 				}
 				now = t
+			}
+			if imagesFile == "" && live.given(cmd) {
+				return live.preview(cmd, policyFile, usesFile, now, asJSON)
 			}
 			policy, err := readPolicy(cmd, policyFile, asJSON)
 			if err != nil {
@@ -60,25 +69,32 @@ func newImagesPreviewCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			result := lifecycle.Evaluate(policy, images, now)
-			if asJSON {
-				err = writeJSON(cmd.OutOrStdout(), result.Preview())
-			} else {
-				err = printPreview(cmd.OutOrStdout(), result)
-			}
-			if err != nil {
-				return err
-			}
-			return refuseInUse(lifecycle.InUse(result, policy, images, uses))
+			return showPreview(cmd, policy, images, uses, now, asJSON)
 		},
 	}
 	f := cmd.Flags()
+	live.add(cmd)
 	f.StringVar(&policyFile, "policy", "", "lifecycle policy (JSON, or what get-lifecycle-policy prints)")
 	f.StringVar(&imagesFile, "images", "", "images, as 'aws ecr describe-images' prints them")
 	f.StringVar(&usesFile, "in-use", "", `images that are needed, [{"image":"digest, tag or reference","by":"who"}]: fail if one would go`)
 	f.StringVar(&nowText, "now", "", "the time to evaluate at, RFC 3339 (default: the present)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// showPreview evaluates, prints, and fails if a needed image would go.
+func showPreview(cmd *cobra.Command, policy lifecycle.Policy, images []lifecycle.Image, uses []lifecycle.Use, now time.Time, asJSON bool) error {
+	result := lifecycle.Evaluate(policy, images, now)
+	var err error
+	if asJSON {
+		err = writeJSON(cmd.OutOrStdout(), result.Preview())
+	} else {
+		err = printPreview(cmd.OutOrStdout(), result)
+	}
+	if err != nil {
+		return err
+	}
+	return refuseInUse(lifecycle.InUse(result, policy, images, uses))
 }
 
 func newImagesLintCommand() *cobra.Command {
@@ -121,7 +137,12 @@ func readPolicy(cmd *cobra.Command, file string, asJSON bool) (lifecycle.Policy,
 	if err != nil {
 		return lifecycle.Policy{}, err
 	}
-	policy, violations := lifecycle.Parse(lifecycle.PolicyText(data))
+	return parsePolicy(cmd, file, lifecycle.PolicyText(data), asJSON)
+}
+
+// parsePolicy checks a policy's text, which is from a place called name.
+func parsePolicy(cmd *cobra.Command, name, text string, asJSON bool) (lifecycle.Policy, error) {
+	policy, violations := lifecycle.Parse(text)
 	if len(violations) == 0 {
 		return policy, nil
 	}
@@ -130,7 +151,7 @@ func readPolicy(cmd *cobra.Command, file string, asJSON bool) (lifecycle.Policy,
 			return policy, err
 		}
 	}
-	lines := []string{file + " is not a valid ECR lifecycle policy:"}
+	lines := []string{name + " is not a valid ECR lifecycle policy:"}
 	for _, v := range violations {
 		lines = append(lines, "  "+v.String())
 	}

@@ -34,6 +34,13 @@ func (r *Repositories) Apply(ctx context.Context, want Repository) (Repository, 
 	if err == nil && want.Encryption != "" && have.Encryption != want.Encryption {
 		return Repository{}, refuse("repository %s is encrypted with %s, which cannot change: make another one", want.Name, have.Encryption)
 	}
+	// Not asked for a policy that is there already: ECR has acted on it, and refusing would only keep
+	// other changes from being made.
+	if err == nil && r.guard != nil && want.Lifecycle != "" && want.Lifecycle != have.Lifecycle {
+		if err := r.guard.CheckLifecycle(ctx, want.Name, have.URI, want.Lifecycle); err != nil {
+			return Repository{}, fmt.Errorf("keeping repository %s: %w", want.Name, err)
+		}
+	}
 	got, err := r.images.PutRepository(ctx, want)
 	if err != nil {
 		return got, fmt.Errorf("keeping repository %s: %w", want.Name, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/diag"
 	"github.com/hashicorp/terraform-plugin-log/tflog"
@@ -12,6 +13,8 @@ import (
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
 	"github.com/slipway-ecs/slipway/internal/deploy"
+	"github.com/slipway-ecs/slipway/internal/registry"
+	"github.com/slipway-ecs/slipway/internal/release"
 )
 
 // Backend is what the resources are fronts of.
@@ -60,7 +63,9 @@ func open(ctx context.Context, o awscloud.Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Backend{Services: c.Deploy(), Clusters: c.Clusters(), Repositories: c.Repositories(), World: c}, nil
+	client := registry.Client{Credentials: c.RegistryCredentials}
+	guard := release.Guard{Stock: c, Ledger: release.Ledger{Referrers: client, Catalog: client}, Now: time.Now}
+	return &Backend{Services: c.Deploy(), Clusters: c.Clusters(), Repositories: c.Repositories().Guarded(guard), World: c}, nil
 }
 
 // configured takes over the backend; before the provider is configured there is none.

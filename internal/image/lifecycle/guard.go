@@ -37,10 +37,9 @@ type Endangered struct {
 	By           []string
 }
 
-// InUse finds the images of a result that would go and are needed. An archived image cannot be
-// pulled, so archiving counts. An image is also needed when a manifest list that holds it is: the
-// list may name platforms that run somewhere.
-func InUse(res Result, p Policy, images []Image, uses []Use) []Endangered {
+// Needed says of each digest who needs it. An image is also needed when a manifest list that holds it
+// is: the list may name platforms that run somewhere.
+func Needed(images []Image, uses []Use) map[string][]string {
 	byDigest := make(map[string]*Image, len(images))
 	byTag := map[string]*Image{}
 	for i := range images {
@@ -69,6 +68,13 @@ func InUse(res Result, p Policy, images []Image, uses []Use) []Endangered {
 		}
 		need(im, u.By)
 	}
+	return needed
+}
+
+// InUse finds the images of a result that would go and are needed. An archived image cannot be
+// pulled, so archiving counts.
+func InUse(res Result, p Policy, images []Image, uses []Use) []Endangered {
+	needed := Needed(images, uses)
 	action := map[int]ActionType{}
 	for _, r := range p.Rules {
 		action[r.Priority] = r.Action.Type
