@@ -28,6 +28,7 @@ func TestKill9MidDeployment(t *testing.T) {
 	for _, r := range releases {
 		digests[r] = w.commitAndPush(r)
 	}
+	var was string // the task definition before the deployment
 	// Of the task definition that is being deployed, in one of these states.
 	inState := func(isNew bool, states ...string) func() (bool, string) {
 		return func() (bool, string) {
@@ -41,7 +42,7 @@ func TestKill9MidDeployment(t *testing.T) {
 				if aws.ToString(task.LastStatus) != "STOPPED" {
 					said += fmt.Sprintf(" %s (new: %v)", aws.ToString(task.LastStatus), newer)
 				}
-				met = met || newer == isNew && len(s.Deployments) > 1 && slices.Contains(states, aws.ToString(task.LastStatus))
+				met = met || newer == isNew && aws.ToString(s.TaskDefinition) != was && slices.Contains(states, aws.ToString(task.LastStatus))
 			}
 			return met, said
 		}
@@ -54,9 +55,19 @@ func TestKill9MidDeployment(t *testing.T) {
 		{"the first new task is pending", inState(true, "PROVISIONING", "PENDING", "ACTIVATING")},
 		{"the first new task runs", inState(true, "RUNNING")},
 		{"an old task drains", inState(false, "DEACTIVATING")},
-		{"an old task stops", inState(false, "STOPPING", "DEPROVISIONING")},
+		{"all new tasks run and old ones go", func() (bool, string) {
+			s := w.service()
+			if s == nil || aws.ToString(s.TaskDefinition) == was {
+				return false, "no deployment"
+			}
+			d := s.Deployments[0]
+			return d.RunningCount == d.DesiredCount, fmt.Sprintf("%d of %d run, %d deployments", d.RunningCount, d.DesiredCount, len(s.Deployments))
+		}},
 	} {
 		release := releases[i%2]
+		if s := w.service(); s != nil {
+			was = aws.ToString(s.TaskDefinition)
+		}
 		if !t.Run(point.name, func(t *testing.T) {
 			w.on(t).killAt(release, digests[release], point.is)
 		}) {

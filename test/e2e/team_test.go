@@ -216,10 +216,11 @@ func (w *team) makePlatform() {
 	}
 }
 
-// commitAndPush makes a commit with a tag and pushes its image; it returns the digest.
+// commitAndPush makes a commit with a tag and pushes its image; it returns the digest. The program takes
+// two seconds to start, so that a deployment has a middle.
 func (w *team) commitAndPush(tag string) string {
 	w.t.Helper()
-	w.write("release.go", "package main\n\nconst releaseName = \""+tag+"\"\n\nfunc init() { version = releaseName }\n")
+	w.write("release.go", "package main\n\nimport \"time\"\n\nfunc init() {\n\tversion = \""+tag+"\"\n\ttime.Sleep(2 * time.Second)\n}\n")
 	w.git("add", "-A")
 	w.git("commit", "-q", "-m", tag)
 	w.git("tag", tag)
