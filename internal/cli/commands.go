@@ -6,11 +6,11 @@ import "github.com/spf13/cobra"
 
 func shipCommands() []*cobra.Command {
 	return []*cobra.Command{newCheckCommand(), newSchemaCommand(), newTestCommand(), newBuildCommand(), newPushCommand(), newPlanCommand(), newDeployCommand(), newApproveCommand(), newPromoteCommand(),
-		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newImagesCommand()}
+		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newImagesCommand(), newIAMCommand()}
 }
 
 func sizeCommands() []*cobra.Command {
-	return []*cobra.Command{newCapacityCommand(), newClusterCommand()}
+	return []*cobra.Command{newCapacityCommand(), newClusterCommand(), newControllerCommand()}
 }
 
 func localCommands() []*cobra.Command {

@@ -1,0 +1,144 @@
+// Package iampolicy writes the least-privilege IAM policies of those who work with one service: the CI
+// that pushes its images, the deployer, the cluster's controller, and ECS itself as it starts tasks.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+package iampolicy
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Document is an IAM policy.
+type Document struct {
+	Version   string
+	Statement []Statement
+}
+
+// Statement allows actions on resources.
+type Statement struct {
+	Sid       string
+	Effect    string
+	Action    []string
+	Resource  []string
+	Condition map[string]map[string]string `json:",omitempty"`
+}
+
+// Scope is what the policies are about. All members but the last three are needed.
+type Scope struct {
+	Partition  string // aws, aws-cn, aws-us-gov
+	Region     string
+	Account    string // 12 digits
+	Cluster    string
+	Service    string // name of the ECS service
+	Family     string // of the task definition
+	Repository string // of the image, without the registry
+	LogGroup   string
+
+	TaskRole      string // name of the task's role; empty: it has none
+	ExecutionRole string // name of the role ECS starts tasks with; empty: it has none
+	Group         string // name of the Auto Scaling group of the cluster; for Controller
+	Secrets       bool   // whether secrets and parameters named SERVICE/… are read; for Execution
+}
+
+func (s Scope) arn(service, resource string) string {
+	return fmt.Sprintf("arn:%s:%s:%s:%s:%s", s.Partition, service, s.Region, s.Account, resource)
+}
+
+func (s Scope) role(name string) string {
+	return fmt.Sprintf("arn:%s:iam::%s:role/%s", s.Partition, s.Account, name)
+}
+
+func (s Scope) inCluster() map[string]map[string]string {
+	return map[string]map[string]string{"ArnEquals": {"ecs:cluster": s.arn("ecs", "cluster/"+s.Cluster)}}
+}
+
+func allow(sid string, actions []string, resources ...string) Statement {
+	return Statement{Sid: sid, Effect: "Allow", Action: actions, Resource: resources}
+}
+
+func (st Statement) when(condition map[string]map[string]string) Statement {
+	st.Condition = condition
+	return st
+}
+
+func document(statements ...Statement) Document {
+	return Document{Version: "2012-10-17", Statement: statements}
+}
+
+// Text is the policy as IAM takes it.
+func (d Document) Text() string {
+	data, err := json.MarshalIndent(d, "", "  ")
+	if err != nil { // only strings
+		panic("IAM policy does not marshal: " + err.Error())
+	}
+	return string(data)
+}
+
+var pull = []string{"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"}
+
+// login has no resource: a token is the registry's, not a repository's.
+func login() Statement { return allow("Login", []string{"ecr:GetAuthorizationToken"}, "*") }
+
+// CI builds, pushes, tags and records, and reads what was recorded.
+func CI(s Scope) Document {
+	repository := s.arn("ecr", "repository/"+s.Repository)
+	return document(login(),
+		allow("Push", []string{"ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}, repository),
+		allow("Look", []string{"ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:ListImages"}, repository))
+}
+
+// Execution is the role with which ECS pulls the image, reads secrets and writes logs for a task.
+func Execution(s Scope) Document {
+	d := document(login(),
+		allow("Pull", pull, s.arn("ecr", "repository/"+s.Repository)),
+		allow("Logs", []string{"logs:CreateLogStream", "logs:PutLogEvents"}, s.arn("logs", "log-group:"+s.LogGroup+":*")))
+	if s.Secrets {
+		d.Statement = append(d.Statement,
+			allow("Secrets", []string{"secretsmanager:GetSecretValue"}, s.arn("secretsmanager", "secret:"+s.Service+"/*")),
+			allow("Parameters", []string{"ssm:GetParameters"}, s.arn("ssm", "parameter/"+s.Service+"/*")))
+	}
+	return d
+}
+
+// Deployer releases new revisions of one service and changes nothing else in the cluster. Making what
+// the service stands on (roles, target groups, rules, log group) needs more.
+func Deployer(s Scope) Document {
+	service, definition := s.arn("ecs", "service/"+s.Cluster+"/"+s.Service), s.arn("ecs", "task-definition/"+s.Family+":*")
+	d := document(
+		// These know no resources.
+		allow("NoResourceLevel", []string{"ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition"}, "*"),
+		allow("Register", []string{"ecs:RegisterTaskDefinition"}, definition),
+		allow("TagOnRegister", []string{"ecs:TagResource"}, definition).when(map[string]map[string]string{"StringEquals": {"ecs:CreateAction": "RegisterTaskDefinition"}}),
+		allow("Service", []string{"ecs:CreateService", "ecs:UpdateService", "ecs:DeleteService", "ecs:DescribeServices", "ecs:ListServiceDeployments", "ecs:TagResource", "ecs:UntagResource", "ecs:ListTagsForResource"}, service),
+		allow("Rollout", []string{"ecs:DescribeServiceDeployments", "ecs:DescribeServiceRevisions", "ecs:StopServiceDeployment", "ecs:ContinueServiceDeployment"},
+			service, s.arn("ecs", "service-deployment/"+s.Cluster+"/"+s.Service+"/*"), s.arn("ecs", "service-revision/"+s.Cluster+"/"+s.Service+"/*")),
+		allow("Tasks", []string{"ecs:DescribeTasks"}, s.arn("ecs", "task/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("ListTasks", []string{"ecs:ListTasks"}, "*").when(s.inCluster()),
+		allow("Cluster", []string{"ecs:DescribeClusters"}, s.arn("ecs", "cluster/"+s.Cluster)),
+		allow("Targets", []string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags"}, "*"),
+		allow("ImageExists", []string{"ecr:DescribeImages"}, s.arn("ecr", "repository/"+s.Repository)))
+	var roles []string
+	for _, r := range []string{s.TaskRole, s.ExecutionRole} {
+		if r != "" {
+			roles = append(roles, s.role(r))
+		}
+	}
+	if len(roles) > 0 {
+		d.Statement = append(d.Statement, allow("PassTaskRoles", []string{"iam:PassRole"}, roles...).when(map[string]map[string]string{"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}))
+	}
+	return d
+}
+
+// Controller scales, drains and rotates the instances of one cluster.
+func Controller(s Scope) Document {
+	return document(
+		allow("Group", []string{"autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat", "autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:SetInstanceProtection"},
+			s.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+s.Group)),
+		allow("Machines", []string{"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLifecycleHooks", "ec2:DescribeInstances"}, "*"),
+		allow("Instances", []string{"ecs:UpdateContainerInstancesState", "ecs:DescribeContainerInstances"}, s.arn("ecs", "container-instance/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("ListInstances", []string{"ecs:ListContainerInstances"}, s.arn("ecs", "cluster/"+s.Cluster)),
+		allow("Tasks", []string{"ecs:DescribeTasks", "ecs:GetTaskProtection"}, s.arn("ecs", "task/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("ListTasks", []string{"ecs:ListTasks"}, "*").when(s.inCluster()),
+		allow("Services", []string{"ecs:DescribeServices", "ecs:UpdateService"}, s.arn("ecs", "service/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("Targets", []string{"elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeTargetGroups"}, "*"))
+}

@@ -1,0 +1,63 @@
+package iampolicy
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var scope = Scope{Partition: "aws", Region: "us-east-1", Account: "111122223333", Cluster: "prod", Service: "app", Family: "app", Repository: "app",
+	LogGroup: "/ecs/app", TaskRole: "app-task", ExecutionRole: "app-exec", Group: "web-asg", Secrets: true}
+
+// Actions that AWS lets nobody restrict to a resource.
+// https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+func withoutResources(action string) bool {
+	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "ec2:DescribeInstances"}, action) ||
+		strings.HasPrefix(action, "elasticloadbalancing:Describe") || strings.HasPrefix(action, "autoscaling:Describe")
+}
+
+func TestPolicies(t *testing.T) {
+	for name, d := range map[string]Document{"ci": CI(scope), "deployer": Deployer(scope), "controller": Controller(scope), "execution": Execution(scope)} {
+		t.Run(name, func(t *testing.T) {
+			var read Document
+			if err := json.Unmarshal([]byte(d.Text()), &read); err != nil || read.Version != "2012-10-17" || len(read.Statement) == 0 {
+				t.Fatalf("it does not parse: %v\n%s", err, d.Text())
+			}
+			sids := map[string]bool{}
+			for _, st := range read.Statement {
+				if st.Effect != "Allow" || sids[st.Sid] || st.Sid == "" {
+					t.Errorf("statement %q: effect %q, or its name is not its own", st.Sid, st.Effect)
+				}
+				sids[st.Sid] = true
+				for _, a := range st.Action {
+					if strings.Contains(a, "*") {
+						t.Errorf("%s: action %s", st.Sid, a)
+					}
+					if slices.Contains(st.Resource, "*") && !withoutResources(a) && st.Condition["ArnEquals"]["ecs:cluster"] == "" {
+						t.Errorf("%s: %s on everything", st.Sid, a)
+					}
+					if a == "iam:PassRole" && st.Condition["StringEquals"]["iam:PassedToService"] == "" {
+						t.Errorf("%s: a role may be passed to any service", st.Sid)
+					}
+				}
+				for _, r := range st.Resource {
+					if r != "*" && (!strings.HasPrefix(r, "arn:aws:") || !strings.Contains(r, ":111122223333:")) {
+						t.Errorf("%s: resource %q", st.Sid, r)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyWhatIsUsed(t *testing.T) {
+	bare := scope
+	bare.TaskRole, bare.ExecutionRole, bare.Secrets = "", "", false
+	if text := Deployer(bare).Text(); strings.Contains(text, "iam:PassRole") {
+		t.Errorf("no role is there to pass:\n%s", text)
+	}
+	if text := Execution(bare).Text(); strings.Contains(text, "secretsmanager") || strings.Contains(text, "ssm:") {
+		t.Errorf("there are no secrets to read:\n%s", text)
+	}
+}
