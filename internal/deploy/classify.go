@@ -18,7 +18,7 @@ func r(cause Cause, pattern string) rule { return rule{cause, regexp.MustCompile
 var reasonRules = []rule{
 	r(CauseMemory, `OutOfMemory`),
 	r(CauseArchitecture, `exec format error|no matching manifest|does not contain descriptor matching platform|no match for platform|platform .*(not match|mismatch)|image is for \S+/\S+, this machine is`),
-	r(CauseThrottled, `CannotPull.*(toomanyrequests|rate limit|429)|ThrottlingException|Rate exceeded`),
+	r(CauseThrottled, `CannotPull.*(toomanyrequests|rate limit|\b429\b)|ThrottlingException|Rate exceeded`),
 	r(CauseRole, `CannotPull.*(denied|not authorized|403 Forbidden|AccessDenied|no basic auth|unauthorized|\b401\b)`),
 	r(CauseImageMissing, `CannotPull.*(not found|manifest unknown|does not exist|name unknown|\b404\b)`),
 	r(CauseNetwork, `CannotPull.*(timeout|no such host|connection refused|deadline exceeded|network is unreachable|context canceled)`),
