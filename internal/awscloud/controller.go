@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -21,12 +22,13 @@ import (
 type controllerPort struct {
 	ecs  *ecs.Client
 	as   *autoscaling.Client
+	ec2  *ec2.Client
 	ssm  *ssm.Client
 	defs sync.Map // *definition by ARN
 }
 
 func (c *Cloud) controller() *controllerPort {
-	return &controllerPort{ecs: ecs.NewFromConfig(c.cfg), as: autoscaling.NewFromConfig(c.cfg), ssm: ssm.NewFromConfig(c.cfg)}
+	return &controllerPort{ecs: ecs.NewFromConfig(c.cfg), as: autoscaling.NewFromConfig(c.cfg), ec2: ec2.NewFromConfig(c.cfg), ssm: ssm.NewFromConfig(c.cfg)}
 }
 
 // Drain is the drain engine of a cluster.

@@ -1,0 +1,66 @@
+package autoscale
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Observer sees the cluster.
+type Observer interface {
+	Fleet(ctx context.Context, cluster string) (*State, error)
+}
+
+// Actor changes it. Drain asks for an instance to be emptied and then terminated, its group made one
+// smaller; it returns at once.
+type Actor interface {
+	SetDesired(ctx context.Context, group string, n int) error
+	Drain(ctx context.Context, instance string, deadline time.Time) error
+}
+
+// Clock is the time the engine lives by.
+type Clock interface {
+	Now() time.Time
+}
+
+// Engine scales one cluster.
+type Engine struct {
+	Observer Observer
+	Actor    Actor
+	Clock    Clock
+	Cluster  string
+	Config   Config
+	DryRun   bool // decide only
+
+	removable map[string]time.Time
+}
+
+// Step makes one turn and returns what was decided; with an error, of what failed.
+func (e *Engine) Step(ctx context.Context) ([]Decision, error) {
+	s, err := e.Observer.Fleet(ctx, e.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("observing cluster %s: %w", e.Cluster, err)
+	}
+	now := e.Clock.Now()
+	ds, removable := Decide(s, e.removable, now, e.Config)
+	e.removable = removable
+	if e.DryRun {
+		return ds, nil
+	}
+	var errs []error
+	for _, d := range ds {
+		switch d.Kind {
+		case Grow:
+			if err := e.Actor.SetDesired(ctx, d.Group, d.To); err != nil {
+				errs = append(errs, fmt.Errorf("setting group %s to %d instances: %w", d.Group, d.To, err))
+			}
+		case Shrink:
+			if err := e.Actor.Drain(ctx, d.Instance, now.Add(e.Config.Deadline)); err != nil {
+				errs = append(errs, fmt.Errorf("draining %s: %w", d.EC2ID, err))
+			}
+		case Hold, Blocked:
+		}
+	}
+	return ds, errors.Join(errs...)
+}

@@ -1,0 +1,91 @@
+// Package autoscale keeps a cluster at the size its tasks need: it grows the Auto Scaling groups at
+// once by what cannot be placed, and shrinks them by choosing an instance, having it drained, and only
+// then terminated.
+//
+// Deciding is pure: Decide sees a State and answers with a Decision and its reasons.
+package autoscale
+
+import (
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/placement"
+)
+
+// State is a cluster as it is seen at one moment.
+type State struct {
+	Cluster string
+	Hosts   []Host
+	Groups  []Group
+	Wanted  []Wanted
+}
+
+// Host is a container instance.
+type Host struct {
+	placement.Instance        // ID is the ARN
+	Group              string // Auto Scaling group; empty: none
+	InService          bool   // in its group
+	Protected          bool   // from scale-in
+	Leaving            bool   // it drains, or is asked to
+	Tasks              []Task // neither stopped nor to stop
+}
+
+// Task is a task on a host.
+type Task struct {
+	ARN, Service string // Service is empty for a standalone task
+	Daemon       bool
+	Pinned       string // why it cannot be moved; empty: it can
+	Need         placement.Request
+}
+
+// Group is an Auto Scaling group of container instances of one type.
+type Group struct {
+	Name              string
+	Type              string // m7i.large
+	Zones             []string
+	Min, Max, Desired int
+	Instances         int  // members that are not ending, in the cluster or on the way to it
+	Managed           bool // ECS's managed scaling owns its size
+}
+
+// Wanted is tasks that should run and have no place: those a service lacks, and those that a drain
+// displaces.
+type Wanted struct {
+	Name  string // of the service, or the task group
+	Count int
+	Need  placement.Request
+}
+
+// Config is how eager the engine is. The zero value is not usable; see Defaults.
+type Config struct {
+	MinAge   time.Duration // an instance younger than this is not removed
+	Settle   time.Duration // how long an instance must have been removable
+	Headroom int           // percent of what is used that must stay free after a removal
+	Deadline time.Duration // of the drain of a victim, after which it stays
+}
+
+// Defaults are for a cluster whose instances take two minutes to come.
+func Defaults() Config {
+	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Deadline: 15 * time.Minute}
+}
+
+// Kind tells decisions apart.
+type Kind string
+
+// The kinds of decisions.
+const (
+	Hold    Kind = "hold"    // the size is right, or is changing already
+	Grow    Kind = "grow"    // set a group's desired capacity
+	Shrink  Kind = "shrink"  // drain an instance, then terminate it
+	Blocked Kind = "blocked" // tasks have no place and no group can give one
+)
+
+// Decision is what to do about one group or instance, and why.
+type Decision struct {
+	Kind     Kind
+	Group    string
+	From, To int    // desired capacity
+	Instance string // ARN, of a Shrink
+	EC2ID    string
+	Reasons  []string
+	Saving   float64 // USD an hour
+}

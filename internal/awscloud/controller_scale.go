@@ -1,0 +1,172 @@
+package awscloud
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	astypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/slipway-ecs/slipway/internal/autoscale"
+	"github.com/slipway-ecs/slipway/internal/drain"
+)
+
+// Autoscale is the engine that sizes a cluster.
+func (c *Cloud) Autoscale(cluster string, cfg autoscale.Config) *autoscale.Engine {
+	p := c.controller()
+	return &autoscale.Engine{Observer: p, Actor: p, Clock: c.Clock, Cluster: cluster, Config: cfg}
+}
+
+func (p *controllerPort) SetDesired(ctx context.Context, group string, n int) error {
+	_, err := p.as.SetDesiredCapacity(ctx, &autoscaling.SetDesiredCapacityInput{AutoScalingGroupName: &group, DesiredCapacity: aws.Int32(int32(n)), HonorCooldown: aws.Bool(false)})
+	return err
+}
+
+func (p *controllerPort) Drain(ctx context.Context, instance string, deadline time.Time) error {
+	return p.Mark(ctx, instance, &drain.Mark{Deadline: deadline, Policy: drain.Abort, Terminate: true})
+}
+
+func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.State, error) {
+	f, err := p.fleet(ctx, cluster)
+	if err != nil {
+		return nil, err
+	}
+	s := &autoscale.State{Cluster: cluster}
+	at := map[string]int{}
+	for _, h := range f.hosts {
+		x := autoscale.Host{Instance: *f.instances[aws.ToString(h.ContainerInstanceArn)]}
+		if m, ok := f.members[x.EC2ID]; ok {
+			x.Group, x.InService, x.Protected = aws.ToString(m.AutoScalingGroupName), aws.ToString(m.LifecycleState) == "InService", aws.ToBool(m.ProtectedFromScaleIn)
+			x.Leaving = strings.HasPrefix(aws.ToString(m.LifecycleState), "Terminat")
+		}
+		x.Leaving = x.Leaving || x.Status == "DRAINING" || slices.ContainsFunc(h.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == drain.Tag })
+		at[x.ID] = len(s.Hosts)
+		s.Hosts = append(s.Hosts, x)
+	}
+	placed := map[string]int{}  // tasks of a service that stay where they are
+	primary := map[string]int{} // of its newest deployment, of those
+	for _, t := range f.tasks {
+		if aws.ToString(t.DesiredStatus) != "RUNNING" {
+			continue
+		}
+		k, ok := at[aws.ToString(t.ContainerInstanceArn)]
+		name, ofService := serviceOf(t)
+		if !ok {
+			if !ofService && t.LaunchType != types.LaunchTypeFargate && !onFargate(t) {
+				s.Wanted = append(s.Wanted, autoscale.Wanted{Name: aws.ToString(t.Group), Count: 1, Need: f.need(aws.ToString(t.TaskDefinitionArn), aws.ToString(t.Group), nil)})
+			}
+			continue
+		}
+		x := autoscale.Task{ARN: aws.ToString(t.TaskArn), Service: name, Pinned: p.pinned(f, t, name, ofService)}
+		if svc, ok := f.byName[name]; ok && ofService {
+			x.Daemon = svc.SchedulingStrategy == types.SchedulingStrategyDaemon
+			x.Need = f.need(aws.ToString(t.TaskDefinitionArn), aws.ToString(t.Group), &svc)
+			if !s.Hosts[k].Leaving {
+				placed[name]++
+				if d := primaryOf(svc); d != nil && aws.ToString(t.StartedBy) == aws.ToString(d.Id) {
+					primary[name]++
+				}
+			}
+		}
+		s.Hosts[k].Tasks = append(s.Hosts[k].Tasks, x)
+	}
+	for _, svc := range f.services {
+		if n := lacks(svc, placed[aws.ToString(svc.ServiceName)], primary[aws.ToString(svc.ServiceName)]); n > 0 {
+			group := "service:" + aws.ToString(svc.ServiceName)
+			s.Wanted = append(s.Wanted, autoscale.Wanted{Name: aws.ToString(svc.ServiceName), Count: n, Need: f.need(aws.ToString(svc.TaskDefinition), group, &svc)})
+		}
+	}
+	for _, g := range f.groups {
+		x := autoscale.Group{Name: aws.ToString(g.AutoScalingGroupName), Zones: g.AvailabilityZones, Min: int(aws.ToInt32(g.MinSize)), Max: int(aws.ToInt32(g.MaxSize)), Desired: int(aws.ToInt32(g.DesiredCapacity)),
+			Managed: f.managed[aws.ToString(g.AutoScalingGroupARN)]}
+		for _, m := range g.Instances {
+			if !strings.HasPrefix(string(m.LifecycleState), "Terminat") {
+				x.Instances++
+			}
+			x.Type = aws.ToString(m.InstanceType)
+		}
+		if x.Type == "" {
+			if x.Type, err = p.templateType(ctx, g); err != nil {
+				return nil, fmt.Errorf("reading the launch template of group %s: %w", x.Name, err)
+			}
+		}
+		s.Groups = append(s.Groups, x)
+	}
+	return s, nil
+}
+
+// pinned says why a task cannot be moved, as a scale-in sees it.
+func (p *controllerPort) pinned(f *fleet, t types.Task, name string, ofService bool) string {
+	id := lastPart(aws.ToString(t.TaskArn))
+	if !ofService {
+		return fmt.Sprintf("task %s of %s runs by itself", id, aws.ToString(t.Group))
+	}
+	if until, ok := f.protected[aws.ToString(t.TaskArn)]; ok {
+		return fmt.Sprintf("task %s of %s is protected until %s", id, name, until.UTC().Format(time.RFC3339))
+	}
+	svc, ok := f.byName[name]
+	if !ok || svc.SchedulingStrategy == types.SchedulingStrategyDaemon {
+		return ""
+	}
+	if len(svc.Deployments) > 1 {
+		return fmt.Sprintf("service %s is being deployed", name)
+	}
+	if c := svc.DeploymentConfiguration; c != nil && c.MinimumHealthyPercent != nil && c.MaximumPercent != nil {
+		n := int(svc.DesiredCount)
+		if low := (n*int(*c.MinimumHealthyPercent) + 99) / 100; low >= n && n*int(*c.MaximumPercent)/100 <= n {
+			return fmt.Sprintf("service %s may have neither more nor fewer tasks, so none is moved", name)
+		}
+	}
+	return ""
+}
+
+func primaryOf(svc types.Service) *types.Deployment {
+	for k := range svc.Deployments {
+		if aws.ToString(svc.Deployments[k].Status) == "PRIMARY" {
+			return &svc.Deployments[k]
+		}
+	}
+	return nil
+}
+
+// lacks is how many more tasks of the service should have a place now: up to its desired count, and
+// during a deployment up to its maximum.
+func lacks(svc types.Service, placed, primary int) int {
+	d := primaryOf(svc)
+	if svc.SchedulingStrategy == types.SchedulingStrategyDaemon || svc.LaunchType == types.LaunchTypeFargate || d == nil || slices.ContainsFunc(svc.CapacityProviderStrategy, func(i types.CapacityProviderStrategyItem) bool {
+		return strings.HasPrefix(aws.ToString(i.CapacityProvider), "FARGATE")
+	}) {
+		return 0
+	}
+	want := int(svc.DesiredCount)
+	n := want - placed
+	if len(svc.Deployments) > 1 && svc.DeploymentConfiguration != nil {
+		most := want * int(aws.ToInt32(svc.DeploymentConfiguration.MaximumPercent)) / 100
+		n = max(n, min(want-primary, most-placed))
+	}
+	return max(n, 0)
+}
+
+func onFargate(t types.Task) bool {
+	return strings.HasPrefix(aws.ToString(t.CapacityProviderName), "FARGATE")
+}
+
+// templateType is the instance type of a group that has no instance to show it.
+func (p *controllerPort) templateType(ctx context.Context, g astypes.AutoScalingGroup) (string, error) {
+	t := g.LaunchTemplate
+	if t == nil {
+		return "", nil // a mixed policy or a launch configuration: not known, so not grown from zero
+	}
+	out, err := p.ec2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: t.LaunchTemplateId, Versions: []string{cmp.Or(aws.ToString(t.Version), "$Default")}})
+	if err != nil || len(out.LaunchTemplateVersions) == 0 || out.LaunchTemplateVersions[0].LaunchTemplateData == nil {
+		return "", err
+	}
+	return string(out.LaunchTemplateVersions[0].LaunchTemplateData.InstanceType), nil
+}

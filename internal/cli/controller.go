@@ -1,0 +1,255 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/slipway-ecs/slipway/internal/autoscale"
+	"github.com/slipway-ecs/slipway/internal/awscloud"
+	"github.com/slipway-ecs/slipway/internal/drain"
+)
+
+func newControllerCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "controller", Short: "Keep a cluster at the size its tasks need"}
+	cmd.AddCommand(newControllerRunCommand())
+	return cmd
+}
+
+func newControllerRunCommand() *cobra.Command {
+	var f clusterFlags
+	var once, dryRun bool
+	var interval time.Duration
+	var metrics, policy string
+	cfg, def := autoscale.Defaults(), drainDefaults
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Scale and drain the instances of a cluster, until it is stopped",
+		Long: `Watches a cluster and acts: grows its Auto Scaling groups when tasks have no place, empties and
+terminates instances that are not needed, and drains those a group's termination hook holds. Every
+decision is one structured log line with its reasons. Several may run; one leads.
+
+With --dry-run nothing is changed and no lease is taken.`,
+		Args: cobra.NoArgs,
+		Example: `  slipway controller run --cluster demo
+  slipway controller run --cluster demo --dry-run --once`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			def.Policy = drain.Policy(policy)
+			if def.Policy != drain.Abort && def.Policy != drain.Force {
+				return badInput("--on-deadline is abort or force, not %q", policy)
+			}
+			if interval <= 0 || def.Deadline <= 0 || cfg.Headroom < 0 {
+				return badInput("--interval and --deadline must be above 0, --headroom not below")
+			}
+			cloud, _, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			cfg.Deadline = def.Deadline
+			c := newController(cloud, f.cluster, cfg, def, dryRun)
+			c.log = slog.New(slog.NewTextHandler(cmd.OutOrStdout(), nil))
+			if f.asJSON {
+				c.log = slog.New(slog.NewJSONHandler(cmd.OutOrStdout(), nil))
+			}
+			if metrics != "" {
+				stop, err := c.serve(metrics)
+				if err != nil {
+					return err
+				}
+				defer stop()
+			}
+			if once {
+				return c.turn(cmd.Context(), max(3*interval, 15*time.Second))
+			}
+			return c.run(cmd.Context(), interval)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&once, "once", false, "one turn, then end")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only advise")
+	cmd.Flags().DurationVar(&interval, "interval", 10*time.Second, "time between two turns")
+	cmd.Flags().StringVar(&metrics, "metrics-addr", "", "loopback address to serve Prometheus metrics on, e.g. 127.0.0.1:9102")
+	cmd.Flags().DurationVar(&cfg.MinAge, "min-age", cfg.MinAge, "an instance younger than this is not removed")
+	cmd.Flags().DurationVar(&cfg.Settle, "settle", cfg.Settle, "how long an instance must have been removable")
+	cmd.Flags().IntVar(&cfg.Headroom, "headroom", cfg.Headroom, "percent of what is used that must stay free after a removal")
+	cmd.Flags().DurationVar(&def.Deadline, "deadline", def.Deadline, "how long a drain may take")
+	cmd.Flags().StringVar(&policy, "on-deadline", string(def.Policy), "of drains by hook: abort or force")
+	return cmd
+}
+
+// controller makes the turns of both engines and tells of them.
+type controller struct {
+	scale   *autoscale.Engine
+	drain   *drain.Engine
+	lease   *awscloud.Lease
+	clock   awscloud.Clock
+	cluster string
+	dryRun  bool
+	log     *slog.Logger
+
+	mu     sync.Mutex
+	counts map[string]int // decisions and actions by kind
+	gauges map[string]float64
+	last   string // the last decision told
+}
+
+func newController(cloud *awscloud.Cloud, cluster string, cfg autoscale.Config, def drain.Defaults, dryRun bool) *controller {
+	host, _ := os.Hostname() // empty is no harm: the rest tells owners apart
+	c := &controller{scale: cloud.Autoscale(cluster, cfg), drain: cloud.Drain(cluster, def), cluster: cluster, dryRun: dryRun, counts: map[string]int{}, gauges: map[string]float64{}}
+	c.lease = cloud.Lease(cluster, fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8]), 30*time.Second)
+	c.scale.DryRun = dryRun
+	c.drain.Report = func(a drain.Action, err error) {
+		c.count("drain_" + string(a.Kind))
+		args := []any{"cluster", cluster, "action", a.Kind, "instance", a.EC2ID, "why", a.Why}
+		if a.Task != "" {
+			args = append(args, "task", a.Task)
+		}
+		if err != nil {
+			c.log.Warn("drain", append(args, "error", err)...)
+			return
+		}
+		c.log.Info("drain", args...)
+	}
+	return c
+}
+
+func (c *controller) count(kind string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts[kind]++
+}
+
+func (c *controller) run(ctx context.Context, interval time.Duration) error {
+	for {
+		if err := c.turn(ctx, max(3*interval, 15*time.Second)); err != nil && ctx.Err() == nil {
+			c.count("error")
+			c.log.Error("turn", "cluster", c.cluster, "error", err)
+		}
+		if err := c.clock.Wait(ctx, interval); err != nil {
+			// Asked to stop. The lease is let go with a context of its own, for a moment.
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			return c.lease.Release(end)
+		}
+	}
+}
+
+// turn is one turn of both engines; it may take as long as the lease is held.
+func (c *controller) turn(ctx context.Context, most time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, min(most, 25*time.Second)) // less than the lease's term
+	defer cancel()
+	if !c.dryRun {
+		leads, err := c.lease.Hold(ctx, c.clock.Now())
+		if err != nil {
+			return err
+		}
+		c.set("leader", b2f(leads))
+		if !leads {
+			c.tell("waiting", []any{"cluster", c.cluster, "leader", c.lease.Holder})
+			return nil
+		}
+	}
+	var s *drain.State
+	var p drain.Plan
+	var drainErr error
+	if c.dryRun {
+		s, p, drainErr = c.drain.Look(ctx)
+	} else {
+		s, p, drainErr = c.drain.Step(ctx)
+	}
+	if s != nil {
+		c.set("instances", float64(len(s.Instances)))
+		c.set("draining", float64(len(p.Drains)))
+	}
+	for _, d := range p.Drains {
+		for _, w := range d.Waits {
+			if w.Cause.Stuck() {
+				c.tell("waits", []any{"cluster", c.cluster, "instance", d.EC2ID, "cause", w.Cause, "why", w.Sentence})
+				break
+			}
+		}
+	}
+	ds, err := c.scale.Step(ctx)
+	for _, d := range ds {
+		c.count("scale_" + string(d.Kind))
+		args := []any{"cluster", c.cluster, "decision", d.Kind, "dry_run", c.dryRun, "reasons", d.Reasons}
+		if d.Kind == autoscale.Grow || d.Kind == autoscale.Shrink {
+			args = append(args, "group", d.Group, "from", d.From, "to", d.To, "usd_per_hour", d.Saving)
+		}
+		if d.EC2ID != "" {
+			args = append(args, "instance", d.EC2ID)
+		}
+		c.tell("scale", args)
+	}
+	return errors.Join(drainErr, err)
+}
+
+// tell logs a line, but not the same one twice running.
+func (c *controller) tell(msg string, args []any) {
+	line := fmt.Sprint(append([]any{msg}, args...)...)
+	if line == c.last {
+		return
+	}
+	c.last = line
+	c.log.Info(msg, args...)
+}
+
+func (c *controller) set(name string, v float64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gauges[name] = v
+}
+
+func b2f(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// serve answers /metrics in Prometheus's text format, on a loopback address only: it is not secured.
+func (c *controller) serve(addr string) (stop func(), err error) {
+	host, _, err := net.SplitHostPort(addr)
+	if ip := net.ParseIP(host); err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return nil, badInput("--metrics-addr is a loopback address with a port, like 127.0.0.1:9102, not %q", addr)
+	}
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("serving metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
+		for _, name := range sortedNames(c.gauges) {
+			fmt.Fprintf(w, "# TYPE slipway_controller_%s gauge\nslipway_controller_%s{cluster=%q} %g\n", name, name, c.cluster, c.gauges[name])
+		}
+		fmt.Fprint(w, "# TYPE slipway_controller_decisions_total counter\n")
+		for _, kind := range sortedNames(c.counts) {
+			fmt.Fprintf(w, "slipway_controller_decisions_total{cluster=%q,kind=%q} %d\n", c.cluster, kind, c.counts[kind])
+		}
+	})
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() { _ = server.Serve(l) }() // ends with ErrServerClosed
+	return func() { _ = server.Close() }, nil
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	return names
+}
