@@ -1,0 +1,86 @@
+package autoscale
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/placement"
+)
+
+var now = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+
+func need(cpu int) placement.Request {
+	return placement.Request{Resources: placement.Resources{CPU: cpu, Memory: 256}, Group: "service:web"}
+}
+
+// hosts are n instances of two vCPU with tasks of 512 CPU units each.
+func hosts(tasks ...int) (out []Host) {
+	for k, n := range tasks {
+		h := Host{Instance: placement.Instance{ID: fmt.Sprintf("arn/i-%d", k), EC2ID: fmt.Sprintf("i-%d", k), Type: "m7i.large", Status: "ACTIVE", AgentConnected: true, RegisteredAt: now.Add(-time.Hour),
+			Registered: placement.Resources{CPU: 2048, Memory: 7500}, Ports: map[placement.Port]int{}, Groups: map[string]int{}}, Group: "g", InService: true}
+		for range n {
+			r := need(512)
+			h.Take(&r)
+			h.Tasks = append(h.Tasks, Task{Service: "web", Need: r})
+		}
+		out = append(out, h)
+	}
+	return out
+}
+
+func TestDecide(t *testing.T) {
+	group := func(min, most, desired int) []Group {
+		return []Group{{Name: "g", Type: "m7i.large", Zones: []string{"a", "b"}, Min: min, Max: most, Desired: desired, Instances: desired}}
+	}
+	want := func(n, cpu int) []Wanted { return []Wanted{{Name: "web", Count: n, Need: need(cpu)}} }
+	long := map[string]time.Time{"arn/i-0": now.Add(-time.Hour), "arn/i-1": now.Add(-time.Hour), "arn/i-2": now.Add(-time.Hour)}
+	for _, c := range []struct {
+		name   string
+		state  State
+		since  map[string]time.Time
+		change func(*State)
+		want   string
+		says   string
+	}{
+		{"from zero by one step", State{Groups: group(0, 9, 0), Wanted: want(5, 512)}, nil, nil, "grow g 0→2", "5 tasks of web fit on no instance (there is no instance)"},
+		{"what has room is left to ECS", State{Hosts: hosts(2), Groups: group(1, 9, 1), Wanted: want(2, 512)}, long, nil, "hold", "have room"},
+		{"what comes is counted", State{Hosts: hosts(4), Groups: group(1, 9, 2), Wanted: want(4, 512)}, long, nil, "hold", "on 1 that come"},
+		{"only the rest", State{Hosts: hosts(4), Groups: group(1, 9, 2), Wanted: want(6, 512)}, long, nil, "grow g 2→3", "2 tasks of web"},
+		{"at the maximum", State{Hosts: hosts(4), Groups: group(1, 1, 1), Wanted: want(1, 512)}, long, nil, "blocked", "maximum of 1"},
+		{"part of it", State{Hosts: hosts(4), Groups: group(1, 2, 1), Wanted: want(9, 512)}, long, nil, "grow g 1→2, blocked", ""},
+		{"too large for the type", State{Hosts: hosts(4), Groups: group(1, 9, 1), Wanted: want(1, 4096)}, long, nil, "blocked", "no room"},
+		{"managed by ECS", State{Hosts: hosts(4), Groups: group(1, 9, 1), Wanted: want(1, 512)}, long, func(s *State) { s.Groups[0].Managed = true }, "blocked", "managed scaling"},
+		{"the emptiest goes", State{Hosts: hosts(2, 1, 0), Groups: group(1, 9, 3)}, long, nil, "shrink i-2 3→2", "0 tasks"},
+		{"its tasks move", State{Hosts: hosts(2, 1), Groups: group(1, 9, 2)}, long, nil, "shrink i-1 2→1", "1 tasks"},
+		{"not at once", State{Hosts: hosts(2, 1), Groups: group(1, 9, 2)}, nil, nil, "hold", "can go in 1m0s"},
+		{"headroom", State{Hosts: hosts(2, 2), Groups: group(1, 9, 2)}, long, nil, "hold", "10 %"},
+		{"no room", State{Hosts: hosts(3, 3), Groups: group(1, 9, 2)}, long, nil, "hold", "fit on no instance"},
+		{"minimum", State{Hosts: hosts(0, 0), Groups: group(2, 9, 2)}, long, nil, "hold", "minimum of 2"},
+		{"pinned", State{Hosts: hosts(1, 1), Groups: group(1, 9, 2)}, long, func(s *State) { s.Hosts[0].Tasks[0].Pinned, s.Hosts[1].Protected = "it is a batch", true }, "hold", "it is a batch"},
+		{"one at a time", State{Hosts: hosts(1, 0, 0), Groups: group(1, 9, 3)}, long, func(s *State) { s.Hosts[2].Leaving = true }, "hold", "being drained"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.change != nil {
+				c.change(&c.state)
+			}
+			ds, _ := Decide(&c.state, c.since, now, Defaults())
+			var got, reasons []string
+			for _, d := range ds {
+				switch d.Kind {
+				case Grow:
+					got = append(got, fmt.Sprintf("grow %s %d→%d", d.Group, d.From, d.To))
+				case Shrink:
+					got = append(got, fmt.Sprintf("shrink %s %d→%d", d.EC2ID, d.From, d.To))
+				case Hold, Blocked:
+					got = append(got, string(d.Kind))
+				}
+				reasons = append(reasons, d.Reasons...)
+			}
+			if strings.Join(got, ", ") != c.want || !strings.Contains(strings.Join(reasons, "; "), c.says) {
+				t.Errorf("%v because %v; want %s because %q", got, reasons, c.want, c.says)
+			}
+		})
+	}
+}
