@@ -132,8 +132,11 @@ func (e engine) run(ctx context.Context, o DockerfileOptions, work string) (*Ima
 		out = io.Discard
 	}
 	idFile, archive := filepath.Join(work, "id"), filepath.Join(work, "image.tar")
-	// BuildKit gives the files it writes the commit's time.
-	env := append(os.Environ(), "DOCKER_BUILDKIT=1", "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Source.Time.Unix(), 10))
+	kit, err := e.buildKit(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	env := append(os.Environ(), "DOCKER_BUILDKIT="+kit, "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Source.Time.Unix(), 10))
 	if err := e.command(ctx, env, out, e.arguments(o, idFile)...); err != nil {
 		return nil, err
 	}
@@ -153,6 +156,19 @@ func (e engine) run(ctx context.Context, o DockerfileOptions, work string) (*Ima
 		return nil, fmt.Errorf("reading what %s saved: %w", e.name, err)
 	}
 	return &Image{Content: img, Digest: image.Digest(h.String())}, nil
+}
+
+// buildKit says whether to build with BuildKit, which gives the files it writes the commit's time and
+// can hand secrets to a build. Docker's client has it in its buildx component, which is not always
+// installed; the older builder does all the rest.
+func (e engine) buildKit(ctx context.Context, o DockerfileOptions) (string, error) {
+	if e.name != "docker" || exec.CommandContext(ctx, e.name, "buildx", "version").Run() == nil {
+		return "1", nil
+	}
+	if len(o.Secrets) > 0 {
+		return "", errors.New("build secrets need Docker's buildx component: install it (docker-buildx-plugin), or build with Podman")
+	}
+	return "0", nil
 }
 
 func (e engine) command(ctx context.Context, env []string, out io.Writer, args ...string) error {

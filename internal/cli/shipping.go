@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/image"
@@ -131,13 +132,26 @@ func (pr *project) smoke(ctx context.Context, env string) error {
 	if len(spec.Route.Hosts) > 0 && !strings.ContainsAny(spec.Route.Hosts[0], "*?") {
 		host = spec.Route.Hosts[0]
 	}
-	said, err := smokeTest(ctx, strings.TrimSuffix(st.URL, "/")+want.Path, host, want)
-	if err != nil {
-		return fmt.Errorf("the smoke test failed: %w", err)
+	// A few tries: targets that AWS calls healthy may take a moment to be reached from here.
+	for try := 1; ; try++ {
+		said, err := smokeTest(ctx, strings.TrimSuffix(st.URL, "/")+want.Path, host, want)
+		if err == nil {
+			pr.p.Done("smoke test: %s", said)
+			return nil
+		}
+		if try == smokeTries {
+			return fmt.Errorf("the smoke test failed %d times: %w", try, err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
 	}
-	pr.p.Done("smoke test: %s", said)
-	return nil
 }
+
+// smokeTries is how often a smoke test may fail, two seconds apart, before it has failed.
+const smokeTries = 8
 
 // promotionPolicy is what an image must have before it goes to the environment.
 func promotionPolicy(f *service.File, env string) release.Policy {

@@ -49,8 +49,8 @@ func nothingLeft(t *testing.T, tmp string, bridgesBefore map[string]bool) {
 	}
 	for name := range bridges(t) {
 		if !bridgesBefore[name] {
-			// Others on this machine may have begun one meanwhile: it is ours if nobody ends it soon.
-			if why, gone := poll(t.Context(), time.Second, 100*time.Millisecond, func() (bool, string) { return !bridges(t)[name], name }); !gone && alone() {
+			// Tests of other packages, which run beside this one, have bridges too; theirs go with them.
+			if why, gone := poll(t.Context(), 2*time.Minute, 100*time.Millisecond, func() (bool, string) { return !bridges(t)[name], name }); !gone && alone() {
 				t.Errorf("left as a network interface: %s", why)
 			}
 		}
