@@ -84,6 +84,9 @@ func (s *Sandbox) taskDir(id string) string { return filepath.Join(s.dir, "tasks
 func (s *Sandbox) probe() error {
 	t, err := s.newTask(runtime.TaskSpec{ID: "probe"})
 	if err != nil {
+		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+			return fmt.Errorf("this user may not make namespaces: allow it (user.max_user_namespaces, kernel.unprivileged_userns_clone or kernel.apparmor_restrict_unprivileged_userns, by sysctl), run as root, or start Docker or Podman (%w)", err)
+		}
 		return fmt.Errorf("making namespaces: %w", err)
 	}
 	return t.end()
