@@ -69,7 +69,7 @@ With --dry-run nothing is changed and no lease is taken.`,
 				defer stop()
 			}
 			if once {
-				return c.turn(cmd.Context(), max(3*interval, 15*time.Second))
+				return errors.Join(c.turn(cmd.Context(), max(3*interval, 15*time.Second)), c.release(cmd.Context()))
 			}
 			return c.run(cmd.Context(), interval)
 		},
@@ -136,12 +136,16 @@ func (c *controller) run(ctx context.Context, interval time.Duration) error {
 			c.log.Error("turn", "cluster", c.cluster, "error", err)
 		}
 		if err := c.clock.Wait(ctx, interval); err != nil {
-			// Asked to stop. The lease is let go with a context of its own, for a moment.
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer cancel()
-			return c.lease.Release(end)
+			return c.release(ctx) // asked to stop
 		}
 	}
+}
+
+// release lets the lease go, with a moment of its own: the context may have ended.
+func (c *controller) release(ctx context.Context) error {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	return c.lease.Release(end)
 }
 
 // turn is one turn of both engines; it may take as long as the lease is held.
