@@ -25,7 +25,8 @@ lint: ## gofmt, vet, staticcheck
 
 generate: ## generated files are up to date
 	$(GO) generate ./internal/local/wire/...
-	git diff --exit-code -- internal/local/wire
+	$(GO) generate ./internal/docs
+	git diff --exit-code -- internal/local/wire docs/reference
 
 bench: ## figures of docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/capacity/... ./internal/placement/... ./internal/image/... ./internal/local/state/... ./internal/local/balancer/...

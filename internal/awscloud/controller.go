@@ -157,13 +157,14 @@ func (p *controllerPort) SetStatus(ctx context.Context, cluster, instance, statu
 	if err != nil {
 		return trouble(err)
 	}
-	for _, f := range out.Failures {
-		if aws.ToString(f.Reason) == "MISSING" {
-			return drain.ErrGone
-		}
-		return fmt.Errorf("setting %s: %s %s", status, aws.ToString(f.Reason), aws.ToString(f.Detail))
+	if len(out.Failures) == 0 {
+		return nil
 	}
-	return nil
+	f := out.Failures[0] // one instance was asked about
+	if aws.ToString(f.Reason) == "MISSING" {
+		return drain.ErrGone
+	}
+	return fmt.Errorf("setting %s: %s %s", status, aws.ToString(f.Reason), aws.ToString(f.Detail))
 }
 
 func (p *controllerPort) StopTask(ctx context.Context, cluster, task, reason string) error {
