@@ -20,6 +20,8 @@ type toolchain struct {
 	tool   *tfexec.Tool
 	dir    string // for the mirror and the configuration; "" = slipway in the user's cache folder
 	getenv func(string) string
+	// minimum is the oldest version that will do; empty: what every command needs.
+	minimum string
 }
 
 // ready finds Terraform or builds OpenTofu, and installs this program as the provider.
@@ -30,7 +32,7 @@ func (t *toolchain) ready(ctx context.Context, p *printer) (tfexec.Tool, error) 
 	if t.getenv == nil {
 		t.getenv = os.Getenv
 	}
-	tool, err := tfexec.Find(ctx, tfexec.Options{Getenv: t.getenv, Progress: func(line string) { p.Detail("%s", line) }})
+	tool, err := tfexec.Find(ctx, tfexec.Options{Getenv: t.getenv, Minimum: t.minimum, Progress: func(line string) { p.Detail("%s", line) }})
 	if err != nil {
 		return tool, err
 	}
@@ -120,6 +122,9 @@ func (pr *project) plan(ctx context.Context, env, imageRef, releaseName string) 
 	}
 	// The lock file pins the provider's checksum: that of this very program, whichever it is.
 	_ = os.Remove(filepath.Join(dir, ".terraform.lock.hcl"))
+	if target.State != nil { // in S3, locked by a file beside it
+		pr.tools.minimum = tfexec.MinimumForLockFile
+	}
 	r, err := pr.tools.runner(ctx, pr.p, dir, pr.env)
 	if err != nil {
 		return nil, err
