@@ -54,7 +54,6 @@ func TestKill9MidDeployment(t *testing.T) {
 		{"the service is created", func() (bool, string) { return w.service() != nil, "the service" }},
 		{"the first new task is pending", inState(true, "PROVISIONING", "PENDING", "ACTIVATING")},
 		{"the first new task runs", inState(true, "RUNNING")},
-		{"an old task drains or stops", inState(false, "DEACTIVATING", "STOPPING", "DEPROVISIONING")},
 		{"all new tasks run and old ones go", func() (bool, string) {
 			s := w.service()
 			if s == nil || aws.ToString(s.TaskDefinition) == was {

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"bytes"
 	"net"
 	"os"
@@ -41,7 +42,8 @@ func nothingLeft(t *testing.T, tmp string, bridgesBefore map[string]bool) {
 	if strings.Contains(string(mounts), tmp) {
 		t.Errorf("left mounted, below %s:\n%s", tmp, mounts)
 	}
-	if why, gone := poll(t.Context(), 5*time.Second, 50*time.Millisecond, func() (bool, string) {
+	ctx := context.WithoutCancel(t.Context()) // a test's own is over when it cleans up
+	if why, gone := poll(ctx, 5*time.Second, 50*time.Millisecond, func() (bool, string) {
 		left := processesOf(tmp)
 		return len(left) == 0, strings.Join(left, "\n")
 	}); !gone {
@@ -50,7 +52,7 @@ func nothingLeft(t *testing.T, tmp string, bridgesBefore map[string]bool) {
 	for name := range bridges(t) {
 		if !bridgesBefore[name] {
 			// Tests of other packages, which run beside this one, have bridges too; theirs go with them.
-			if why, gone := poll(t.Context(), 2*time.Minute, 100*time.Millisecond, func() (bool, string) { return !bridges(t)[name], name }); !gone && alone() {
+			if why, gone := poll(ctx, 2*time.Minute, 100*time.Millisecond, func() (bool, string) { return !bridges(t)[name], name }); !gone && alone() {
 				t.Errorf("left as a network interface: %s", why)
 			}
 		}
