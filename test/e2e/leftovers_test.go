@@ -3,8 +3,8 @@
 package e2e
 
 import (
-	"context"
 	"bytes"
+	"context"
 	"net"
 	"os"
 	"path/filepath"
