@@ -38,7 +38,7 @@ func TestAWSCLI(t *testing.T) {
 	}
 	for _, tag := range []string{"v1", "v2"} {
 		f.push(t, "app:"+tag, nil)
-		f.clock.t = f.clock.t.Add(time.Hour)
+		f.clock.set(f.clock.Now().Add(time.Hour))
 	}
 	if password := run("get-login-password"); password == "" {
 		t.Error("no password")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,9 +31,24 @@ import (
 
 const account = "000000000000"
 
-type handClock struct{ t time.Time }
+// handClock is moved by the test while the server reads it from other goroutines.
+type handClock struct {
+	mu sync.Mutex
+	t  time.Time
+}
 
-func (c *handClock) Now() time.Time                       { return c.t }
+func (c *handClock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *handClock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = t
+}
+
 func (c *handClock) After(time.Duration) <-chan time.Time { return nil }
 func (c *handClock) Real(d time.Duration) time.Duration   { return d }
 
@@ -50,7 +66,7 @@ func start(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{clock: &handClock{time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}}
+	f := &fixture{clock: &handClock{t: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}}
 	store, err := registry.New(registry.Config{DB: db, Dir: t.TempDir(), Clock: f.clock, Account: account, Region: "us-east-1"})
 	if err != nil {
 		t.Fatal(err)
@@ -61,9 +77,10 @@ func start(t *testing.T) *fixture {
 	f.svc = srv.Service("ecr")
 	Register(f.svc, Deps{Store: store, Tokens: tokens, Host: func() string { return f.host }, Account: account})
 	srv.Fallback("/v2/", f.server)
-	ts := httptest.NewServer(srv)
+	ts := httptest.NewUnstartedServer(srv)
+	f.host = ts.Listener.Addr().String()
+	ts.Start()
 	t.Cleanup(ts.Close)
-	f.host = strings.TrimPrefix(ts.URL, "http://")
 	f.Client = f.as("AKIATEST")
 	return f
 }
@@ -140,7 +157,7 @@ func TestRepositories(t *testing.T) {
 	}
 	r := out.Repository
 	if *r.RepositoryUri != f.host+"/team/app" || *r.RepositoryArn != "arn:aws:ecr:us-east-1:000000000000:repository/team/app" ||
-		*r.RegistryId != account || !r.CreatedAt.Equal(f.clock.t) || r.EncryptionConfiguration.EncryptionType != "AES256" || !r.ImageScanningConfiguration.ScanOnPush ||
+		*r.RegistryId != account || !r.CreatedAt.Equal(f.clock.Now()) || r.EncryptionConfiguration.EncryptionType != "AES256" || !r.ImageScanningConfiguration.ScanOnPush ||
 		*r.ImageTagMutabilityExclusionFilters[0].Filter != "latest*" {
 		t.Errorf("%+v", r)
 	}
@@ -200,7 +217,7 @@ func TestImages(t *testing.T) {
 	repo := aws.String("app")
 	f.create(t, "app")
 	old := f.push(t, "app:latest", nil)
-	f.clock.t = f.clock.t.Add(time.Hour)
+	f.clock.set(f.clock.Now().Add(time.Hour))
 	digest := f.push(t, "app:latest", nil)
 	out, err := f.DescribeImages(ctx, &ecr.DescribeImagesInput{RepositoryName: repo})
 	if err != nil || len(out.ImageDetails) != 2 {
@@ -209,7 +226,7 @@ func TestImages(t *testing.T) {
 	for _, d := range out.ImageDetails {
 		switch *d.ImageDigest {
 		case old:
-			if len(d.ImageTags) != 0 || !d.ImagePushedAt.Equal(f.clock.t.Add(-time.Hour)) {
+			if len(d.ImageTags) != 0 || !d.ImagePushedAt.Equal(f.clock.Now().Add(-time.Hour)) {
 				t.Errorf("old: %+v", d)
 			}
 		case digest:
@@ -351,7 +368,7 @@ func TestLifecyclePolicyIsReal(t *testing.T) {
 	f.create(t, "app")
 	for i := range 4 {
 		f.push(t, fmt.Sprintf("app:v%d", i), nil)
-		f.clock.t = f.clock.t.Add(time.Hour)
+		f.clock.set(f.clock.Now().Add(time.Hour))
 	}
 	const policy = `{"rules":[{"rulePriority":1,"description":"newest two","selection":{"tagStatus":"tagged","tagPrefixList":["v"],"countType":"imageCountMoreThan","countNumber":2},"action":{"type":"expire"}}]}`
 	if _, err := f.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RepositoryName: repo}); code(err) != "LifecyclePolicyNotFoundException" {
@@ -386,7 +403,7 @@ func TestLifecyclePolicyIsReal(t *testing.T) {
 		t.Errorf("%d images are left, %v", len(out.ImageIds), err)
 	}
 	got, err := f.GetLifecyclePolicy(ctx, &ecr.GetLifecyclePolicyInput{RepositoryName: repo})
-	if err != nil || *got.LifecyclePolicyText != policy || !got.LastEvaluatedAt.Equal(f.clock.t) {
+	if err != nil || *got.LifecyclePolicyText != policy || !got.LastEvaluatedAt.Equal(f.clock.Now()) {
 		t.Error(got, err)
 	}
 	if _, err := f.DeleteLifecyclePolicy(ctx, &ecr.DeleteLifecyclePolicyInput{RepositoryName: repo}); err != nil {
@@ -407,7 +424,7 @@ func TestSharingWithAnotherAccount(t *testing.T) {
 		}
 		d := out.AuthorizationData[0]
 		raw, err := base64.StdEncoding.DecodeString(*d.AuthorizationToken)
-		if err != nil || *d.ProxyEndpoint != "http://"+f.host || !d.ExpiresAt.Equal(f.clock.t.Add(12*time.Hour)) {
+		if err != nil || *d.ProxyEndpoint != "http://"+f.host || !d.ExpiresAt.Equal(f.clock.Now().Add(12*time.Hour)) {
 			t.Fatal(string(raw), d, err)
 		}
 		user, password, _ := strings.Cut(string(raw), ":")
