@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
@@ -24,11 +25,12 @@ type controllerPort struct {
 	as   *autoscaling.Client
 	ec2  *ec2.Client
 	ssm  *ssm.Client
+	cw   *cloudwatch.Client
 	defs sync.Map // *definition by ARN
 }
 
 func (c *Cloud) controller() *controllerPort {
-	return &controllerPort{ecs: ecs.NewFromConfig(c.cfg), as: autoscaling.NewFromConfig(c.cfg), ec2: ec2.NewFromConfig(c.cfg), ssm: ssm.NewFromConfig(c.cfg)}
+	return &controllerPort{ecs: ecs.NewFromConfig(c.cfg), as: autoscaling.NewFromConfig(c.cfg), ec2: ec2.NewFromConfig(c.cfg), ssm: ssm.NewFromConfig(c.cfg), cw: cloudwatch.NewFromConfig(c.cfg)}
 }
 
 // Drain is the drain engine of a cluster.
@@ -58,6 +60,10 @@ func (p *controllerPort) Observe(ctx context.Context, cluster string) (*drain.St
 		}
 		return nil, err
 	}
+	return p.drainState(ctx, cluster, f)
+}
+
+func (p *controllerPort) drainState(ctx context.Context, cluster string, f *fleet) (*drain.State, error) {
 	s := &drain.State{Cluster: cluster, Services: map[string]drain.Service{}}
 	for _, v := range f.services {
 		d := drain.Service{Name: aws.ToString(v.ServiceName), Desired: int(v.DesiredCount), Running: int(v.RunningCount), MinHealthy: 100, MaxPercent: 200, Daemon: v.SchedulingStrategy == types.SchedulingStrategyDaemon}
@@ -182,7 +188,7 @@ func (p *controllerPort) Complete(ctx context.Context, h drain.Hook) error {
 	return trouble(err)
 }
 
-func (p *controllerPort) Terminate(ctx context.Context, id string) error {
-	_, err := p.as.TerminateInstanceInAutoScalingGroup(ctx, &autoscaling.TerminateInstanceInAutoScalingGroupInput{InstanceId: &id, ShouldDecrementDesiredCapacity: aws.Bool(true)})
+func (p *controllerPort) Terminate(ctx context.Context, id string, shrink bool) error {
+	_, err := p.as.TerminateInstanceInAutoScalingGroup(ctx, &autoscaling.TerminateInstanceInAutoScalingGroupInput{InstanceId: &id, ShouldDecrementDesiredCapacity: &shrink})
 	return trouble(err)
 }

@@ -30,7 +30,7 @@ func (p *controllerPort) SetDesired(ctx context.Context, group string, n int) er
 }
 
 func (p *controllerPort) Drain(ctx context.Context, instance string, deadline time.Time) error {
-	return p.Mark(ctx, instance, &drain.Mark{Deadline: deadline, Policy: drain.Abort, Terminate: true})
+	return p.Mark(ctx, instance, &drain.Mark{Deadline: deadline, Policy: drain.Abort, Terminate: true, By: drain.ByAutoscale})
 }
 
 func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.State, error) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -33,8 +34,8 @@ func (f *clusterFlags) open(cmd *cobra.Command) (*awscloud.Cloud, *printer, erro
 }
 
 func newClusterCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "cluster", Short: "See and drain the instances of a cluster"}
-	cmd.AddCommand(newClusterStatusCommand(), newClusterDrainCommand())
+	cmd := &cobra.Command{Use: "cluster", Short: "See, drain, rotate and right-size a cluster"}
+	cmd.AddCommand(newClusterStatusCommand(), newClusterDrainCommand(), newClusterReopenCommand(), newClusterRotateCommand())
 	return cmd
 }
 
@@ -85,6 +86,35 @@ func instanceText(i *drain.Instance) string {
 	}
 	slices.Sort(groups)
 	return fmt.Sprintf("%s  %-12s %-11s %-8s cpu %s  mem %s  %s", i.EC2ID, i.Type, i.AZ, i.Status, bar(i.Used.CPU, i.Registered.CPU), bar(i.Used.Memory, i.Registered.Memory), strings.Join(groups, " "))
+}
+
+func newClusterReopenCommand() *cobra.Command {
+	var f clusterFlags
+	cmd := &cobra.Command{
+		Use:   "reopen INSTANCE",
+		Short: "Let a drained instance take tasks again",
+		Long: `Sets a container instance ACTIVE and removes the wish to drain it, whoever asked. An instance
+that its group terminates already cannot be kept.`,
+		Args:    cobra.ExactArgs(1),
+		Example: "  slipway cluster reopen i-0123456789abcdef0 --cluster demo",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cloud, p, err := f.open(cmd)
+			if err != nil {
+				return err
+			}
+			i, err := cloud.Drain(f.cluster, drainDefaults).Reopen(cmd.Context(), args[0])
+			if errors.Is(err, drain.ErrGone) {
+				return exitWith(ExitBadInput, err)
+			}
+			if err != nil {
+				return err
+			}
+			p.Done("%s takes tasks again", i.EC2ID)
+			return nil
+		},
+	}
+	f.add(cmd)
+	return cmd
 }
 
 // bar shows a share of 10 cells and in percent.

@@ -29,7 +29,7 @@ type Instances interface {
 type Groups interface {
 	Heartbeat(ctx context.Context, h Hook) error
 	Complete(ctx context.Context, h Hook) error
-	Terminate(ctx context.Context, ec2ID string) error // and makes the group one smaller
+	Terminate(ctx context.Context, ec2ID string, shrink bool) error // shrink makes the group one smaller
 }
 
 // Clock is the time the engine lives by.
@@ -116,7 +116,7 @@ func (e *Engine) act(ctx context.Context, a Action) error {
 	case Complete:
 		return e.Groups.Complete(ctx, *a.Hook)
 	case Terminate:
-		return e.Groups.Terminate(ctx, a.EC2ID)
+		return e.Groups.Terminate(ctx, a.EC2ID, !a.Mark.Replace)
 	}
 	return fmt.Errorf("not supported: action %q", a.Kind)
 }
@@ -132,6 +132,25 @@ func (e *Engine) Begin(ctx context.Context, id string, m Mark) error {
 		return fmt.Errorf("%s is not an instance of cluster %s: %w", id, e.Cluster, ErrGone)
 	}
 	return e.Instances.Mark(ctx, i.ID, &m)
+}
+
+// Reopen makes an instance, by its EC2 id or ARN, take tasks again and forgets the wish to drain it.
+func (e *Engine) Reopen(ctx context.Context, id string) (*Instance, error) {
+	s, err := e.Observer.Observe(ctx, e.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("observing cluster %s: %w", e.Cluster, err)
+	}
+	i := s.Find(id)
+	switch {
+	case i == nil:
+		return nil, fmt.Errorf("%s is not an instance of cluster %s: %w", id, e.Cluster, ErrGone)
+	case i.Hook != nil:
+		return i, fmt.Errorf("group %s terminates %s already: it cannot be kept", i.Group, i.EC2ID)
+	}
+	if err := e.act(ctx, Action{Kind: Reopen, Instance: i.ID, EC2ID: i.EC2ID}); err != nil {
+		return i, fmt.Errorf("reopening %s: %w", i.EC2ID, err)
+	}
+	return i, nil
 }
 
 // Find is the instance with this EC2 id, ARN, or container instance id; nil without one.

@@ -94,7 +94,23 @@ type Mark struct {
 	Deadline  time.Time
 	Policy    Policy
 	Terminate bool // when empty, terminate the instance and make the group one smaller
+	Replace   bool // with Terminate: the group keeps its size and launches another
+	// By is who asked: empty by hand, else autoscale, rotate, spot, rebalance or maintenance.
+	By string
 }
+
+// urgent reports whether the instance goes at its deadline, whatever we do: waiting for a proof that its
+// tasks fit elsewhere helps nobody.
+func (m *Mark) urgent() bool { return m.By == BySpot }
+
+// Who asks for drains, beside people.
+const (
+	ByAutoscale   = "autoscale"
+	ByRotate      = "rotate"
+	BySpot        = "spot"
+	ByRebalance   = "rebalance"
+	ByMaintenance = "maintenance"
+)
 
 // Tag is the key of the tag that holds a Mark.
 const Tag = "slipway:drain"
@@ -102,8 +118,14 @@ const Tag = "slipway:drain"
 // String is the value of the tag, in the characters a tag may have.
 func (m Mark) String() string {
 	s := "deadline=" + m.Deadline.UTC().Format(time.RFC3339) + " policy=" + string(m.Policy)
-	if m.Terminate {
+	switch {
+	case m.Terminate && m.Replace:
+		s += " then=replace"
+	case m.Terminate:
 		s += " then=terminate"
+	}
+	if m.By != "" {
+		s += " by=" + m.By
 	}
 	return s
 }
@@ -124,6 +146,10 @@ func ParseMark(text string) (Mark, error) {
 			m.Policy = Policy(v)
 		case k == "then" && v == "terminate":
 			m.Terminate = true
+		case k == "then" && v == "replace":
+			m.Terminate, m.Replace = true, true
+		case k == "by" && v != "":
+			m.By = v
 		default:
 			return m, fmt.Errorf("reading the tag %s: %q is not known", Tag, f)
 		}

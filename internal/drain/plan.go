@@ -167,10 +167,26 @@ func decide(s *State, i *Instance, room *room, now time.Time, def Defaults) (Dra
 		if i.Status == "ACTIVE" {
 			act(SetDrain, "its group terminates it")
 		}
+	case i.Status == "ACTIVE" && d.Mark.urgent():
+		act(SetDrain, "AWS takes it back at "+d.Mark.Deadline.UTC().Format(time.TimeOnly)+", whether its tasks have a place or not")
 	case i.Status == "ACTIVE" && !slices.ContainsFunc(d.Waits, holds):
 		act(SetDrain, "every task it displaces has a place elsewhere")
 	}
 	return d, acts
+}
+
+// Obstacle says what would make a drain of the instance wait for long, as far as its tasks alone show;
+// empty if nothing would.
+func Obstacle(s *State, i *Instance, now time.Time) string {
+	for k := range i.Tasks {
+		if w, ok := wait(s, i, &i.Tasks[k], nil, now); ok && w.Cause.Stuck() {
+			return w.Sentence
+		}
+	}
+	if !i.AgentConnected {
+		return "its agent is disconnected"
+	}
+	return ""
 }
 
 // holds reports whether a drain must not begin: ECS would stop tasks that have nowhere to go, or that

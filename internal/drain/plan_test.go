@@ -156,7 +156,7 @@ func (w *world) Complete(context.Context, Hook) error {
 	w.s.Instances = w.s.Instances[1:]
 	return nil
 }
-func (w *world) Terminate(context.Context, string) error       { return nil }
+func (w *world) Terminate(context.Context, string, bool) error { return nil }
 func (w *world) Now() time.Time                                { return time.Now() }
 func (w *world) Wait(_ context.Context, d time.Duration) error { time.Sleep(d); return nil }
 
