@@ -27,7 +27,7 @@ func TestDrainUnderLoad(t *testing.T) {
 	if _, err := c.Repositories().Apply(ctx, clusterinfra.Repository{Name: "app"}); err != nil {
 		t.Fatal(err)
 	}
-	image := pushApp(t, strings.TrimPrefix(url, "http://"))
+	image := pushApp(t, c, strings.TrimPrefix(url, "http://"))
 	if _, err := c.Clusters().Apply(ctx, clusterinfra.Spec{Name: "web", Instances: &clusterinfra.Instances{Type: "m7i.large", Min: 2, Max: 4},
 		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"web": {Port: 18081}}}}, nil); err != nil {
 		t.Fatal(err)
@@ -105,7 +105,7 @@ func TestScaleUnderLoad(t *testing.T) {
 	if _, err := c.Repositories().Apply(ctx, clusterinfra.Repository{Name: "app"}); err != nil {
 		t.Fatal(err)
 	}
-	image := pushApp(t, strings.TrimPrefix(url, "http://"))
+	image := pushApp(t, c, strings.TrimPrefix(url, "http://"))
 	if _, err := c.Clusters().Apply(ctx, clusterinfra.Spec{Name: "web", Instances: &clusterinfra.Instances{Type: "m7i.large", Min: 1, Max: 4},
 		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"web": {Port: 18082}}}}, nil); err != nil {
 		t.Fatal(err)

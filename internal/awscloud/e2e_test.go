@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -26,7 +27,7 @@ import (
 )
 
 // pushApp builds testdata/app and pushes it; it returns repository@digest.
-func pushApp(t *testing.T, host string) string {
+func pushApp(t *testing.T, c *Cloud, host string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "app")
 	build := exec.Command("go", "build", "-o", bin, "./testdata/app")
@@ -64,7 +65,11 @@ func pushApp(t *testing.T, host string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(ref, img); err != nil {
+	user, password, err := c.RegistryCredentials(t.Context(), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: user, Password: password})); err != nil {
 		t.Fatal(err)
 	}
 	digest, err := img.Digest()
@@ -129,7 +134,7 @@ func TestDeploymentsTellTheTruth(t *testing.T) {
 	if _, err := c.Repositories().Apply(ctx, clusterinfra.Repository{Name: "app"}); err != nil {
 		t.Fatal(err)
 	}
-	image := pushApp(t, host)
+	image := pushApp(t, c, host)
 	if _, err := c.Clusters().Apply(ctx, clusterinfra.Spec{Name: "web", Instances: &clusterinfra.Instances{Type: "m7i.large", Min: 1, Max: 3},
 		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"web": {Port: 18080}}}}, nil); err != nil {
 		t.Fatal(err)

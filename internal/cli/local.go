@@ -123,6 +123,8 @@ type localUp struct {
 	speed      float64
 	foreground bool
 	verbose    bool
+
+	openRegistry bool
 }
 
 func newLocalUp() *cobra.Command {
@@ -141,6 +143,7 @@ func newLocalUp() *cobra.Command {
 	cmd.Flags().StringVar(&o.runtime, "runtime", "auto", "what runs containers: auto, docker, sandbox or virtual")
 	cmd.Flags().StringVar(&o.region, "region", "us-east-1", "region it answers for")
 	cmd.Flags().Float64Var(&o.speed, "speed", 1, "run every timer of the control plane this many times faster")
+	cmd.Flags().BoolVar(&o.openRegistry, "open-registry", false, "let images be pushed and pulled without docker login")
 	cmd.Flags().BoolVar(&o.foreground, "foreground", false, "stay in the foreground until Ctrl-C")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "log every request")
 	return cmd
@@ -183,6 +186,9 @@ func (o *localUp) spawn(cmd *cobra.Command, dir string) error {
 	if o.verbose {
 		args = append(args, "--verbose")
 	}
+	if o.openRegistry {
+		args = append(args, "--open-registry")
+	}
 	child := exec.Command(self, args...)
 	child.Stdout, child.Stderr = logFile, logFile
 	child.SysProcAttr = detached()
@@ -221,7 +227,7 @@ func (o *localUp) serve(cmd *cobra.Command, dir string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-	aws, err := startLocal(cmd.Context(), local.Config{Dir: dir, Region: o.region, Runtime: o.runtime, Speed: o.speed, Log: log}, o.port)
+	aws, err := startLocal(cmd.Context(), local.Config{Dir: dir, Region: o.region, Runtime: o.runtime, Speed: o.speed, OpenRegistry: o.openRegistry, Log: log}, o.port)
 	if err != nil {
 		return err
 	}

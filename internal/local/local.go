@@ -51,6 +51,8 @@ type Config struct {
 	Runtime string // auto (if empty), docker, sandbox, virtual
 	Speed   float64
 	Log     *slog.Logger
+	// OpenRegistry lets clients push and pull images without logging in. ECR asks every client.
+	OpenRegistry bool
 }
 
 // Local is a local AWS: an http.Handler, and loops that Run runs.
@@ -61,6 +63,7 @@ type Local struct {
 	db      *state.DB
 	ecs     *state.ECS
 	clock   clock.Clock
+	tokens  *registry.Tokens // of those who log in to the registry
 	runtime runtime.Runtime
 	tmp     string // removed at the end; "" if Dir was given
 
@@ -119,9 +122,12 @@ func (l *Local) open(ctx context.Context) error {
 	if l.ecs, err = state.NewECS(l.db); err != nil {
 		return fmt.Errorf("opening the state: %w", err)
 	}
+	if l.tokens, err = registry.OpenTokens(filepath.Join(files, "registry", "tokens.key"), clock.Wall{}.Now); err != nil { // clients wait in real time
+		return err
+	}
 	// The sandbox's files must be reachable by the users of containers: the folder of the state is
 	// private, this one is not.
-	if l.runtime, err = choose.Open(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log}); err != nil {
+	if l.runtime, err = choose.Open(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log, Credentials: l.login}); err != nil {
 		return err
 	}
 	l.server = wire.NewServer(wire.WithLogger(cfg.Log), wire.WithAccount(cfg.Account), wire.WithRegion(cfg.Region))
@@ -178,9 +184,10 @@ func (l *Local) register(files string) error {
 	if err != nil {
 		return err
 	}
-	tokens := registry.NewTokens(l.clock.Now)
-	ecr.Register(svc("ecr"), ecr.Deps{Store: l.registry, Tokens: tokens, Host: func() string { return cfg.Address }, Account: cfg.Account})
-	l.server.Fallback("/v2/", registry.NewServer(l.registry, tokens))
+	ecr.Register(svc("ecr"), ecr.Deps{Store: l.registry, Tokens: l.tokens, Host: func() string { return cfg.Address }, Account: cfg.Account})
+	images := registry.NewServer(l.registry, l.tokens)
+	images.RequireAuth = !cfg.OpenRegistry
+	l.server.Fallback("/v2/", images)
 	l.server.Use(l.faults.Middleware)
 	l.server.Fallback("/_slipway/faults", &l.faults)
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
@@ -194,6 +201,16 @@ func (l *Local) register(files string) error {
 
 // ServeHTTP answers AWS's clients, docker and the local status.
 func (l *Local) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.server.ServeHTTP(w, r) }
+
+// login is how tasks' images are pulled from the registry of this local AWS: as the agent of a container
+// instance does, with a token of its own account.
+func (l *Local) login(host string) (user, password string) {
+	if host != l.cfg.Address {
+		return "", ""
+	}
+	password, _ = l.tokens.Issue(l.cfg.Account)
+	return "AWS", password
+}
 
 // RuntimeName is what runs the containers: docker, sandbox or virtual.
 func (l *Local) RuntimeName() string { return l.runtime.Name() }

@@ -21,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/crane"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	nothing "github.com/google/go-containerregistry/pkg/v1/empty"
@@ -118,7 +119,15 @@ func pushImage(t *testing.T, host, version string, change func(*v1.Config)) stri
 	if image, err = mutate.ConfigFile(image, file); err != nil {
 		t.Fatal(err)
 	}
-	if err := crane.Push(image, host+"/iplookup:"+version, crane.Insecure); err != nil {
+	cloud, err := awscloud.Open(t.Context(), awscloud.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, password, err := cloud.RegistryCredentials(t.Context(), host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := crane.Push(image, host+"/iplookup:"+version, crane.Insecure, crane.WithAuth(&authn.Basic{Username: user, Password: password})); err != nil {
 		t.Fatal(err)
 	}
 	digest, err := image.Digest()

@@ -78,7 +78,7 @@ func (s *stage) example(t *testing.T, folder string) *example {
 		t.Fatal(err)
 	}
 	repo := strings.TrimPrefix(s.aws.Endpoint, "http://") + "/" + folder
-	digest, err := registry.Client{}.Push(ctx, repo, img.Content, "latest")
+	digest, err := registry.Client{Credentials: s.cloud.RegistryCredentials}.Push(ctx, repo, img.Content, "latest")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,7 +72,7 @@ func (s *stage) build(t *testing.T, platform string) string {
 	}
 	defer img.Close()
 	repo := strings.TrimPrefix(s.aws.Endpoint, "http://") + "/shop"
-	digest, err := registry.Client{}.Push(t.Context(), repo, img.Content)
+	digest, err := registry.Client{Credentials: s.cloud.RegistryCredentials}.Push(t.Context(), repo, img.Content)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,17 +1,11 @@
 package registry
 
 import (
-	"crypto/hmac"
-	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
-	"strconv"
-	"strings"
-	"time"
 
 	"cuelabs.dev/go/oci/ociregistry"
 	"cuelabs.dev/go/oci/ociregistry/ociserver"
@@ -22,8 +16,8 @@ type Server struct {
 	store  *Store
 	next   http.Handler
 	tokens *Tokens
-	// RequireAuth refuses requests without a valid token. Without it every request is the
-	// registry's own account's, unless a token says otherwise.
+	// RequireAuth refuses requests without a valid token, as ECR does. Without it every request is the
+	// registry's own account's, unless a token says otherwise; but clients send none unless asked.
 	RequireAuth bool
 	// Allow decides whether another account may do an action (an IAM action, as ecr:BatchGetImage)
 	// on a repository: by the repository's policy, unless set otherwise.
@@ -33,59 +27,6 @@ type Server struct {
 // NewServer makes the server of a store; tokens are what GetAuthorizationToken hands out.
 func NewServer(s *Store, tokens *Tokens) *Server {
 	return &Server{store: s, tokens: tokens, Allow: func(account, action string, r *Repository) bool { return r.Allows(account, action) }, next: ociserver.New(&oci{s: s}, &ociserver.Options{MaxListPageSize: 1000})}
-}
-
-// TokenLifetime is how long a token is good: 12 hours.
-const TokenLifetime = 12 * time.Hour
-
-// Tokens makes and checks authorization tokens. They are good as long as the process that made
-// them: nothing secret is stored.
-type Tokens struct {
-	key []byte
-	now func() time.Time
-}
-
-// NewTokens makes Tokens that expire by now.
-func NewTokens(now func() time.Time) *Tokens {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails
-	return &Tokens{key, now}
-}
-
-// Issue returns a password for the user AWS and when it expires.
-func (t *Tokens) Issue(account string) (password string, expires time.Time) {
-	expires = t.now().Add(TokenLifetime).Truncate(time.Millisecond)
-	text := account + ":" + strconv.FormatInt(expires.Unix(), 10)
-	return base64.RawURLEncoding.EncodeToString([]byte(text + ":" + t.sign(text))), expires
-}
-
-func (t *Tokens) sign(text string) string {
-	m := hmac.New(sha256.New, t.key)
-	m.Write([]byte(text))
-	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
-}
-
-// check returns the account a password was issued to.
-func (t *Tokens) check(password string) (account string, ok bool) {
-	raw, err := base64.RawURLEncoding.DecodeString(password)
-	if err != nil {
-		return "", false
-	}
-	text, mac, ok := cutLast(string(raw))
-	account, expires, ok2 := strings.Cut(text, ":")
-	sec, err := strconv.ParseInt(expires, 10, 64)
-	if !ok || !ok2 || err != nil || !hmac.Equal([]byte(mac), []byte(t.sign(text))) {
-		return "", false
-	}
-	return account, t.now().Unix() < sec
-}
-
-func cutLast(s string) (before, after string, ok bool) {
-	i := strings.LastIndexByte(s, ':')
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+1:], true
 }
 
 // Repository names may hold the words that follow them, so what follows is matched from the end.
@@ -98,10 +39,15 @@ var (
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	account, ok := s.account(r)
-	if !ok {
+	account, err := s.account(r)
+	switch {
+	case errors.Is(err, errExpired):
+		writeError(w, "DENIED", http.StatusForbidden, "Your authorization token has expired. Reauthenticate and try again.")
+		return
+	case err != nil:
+		// https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry_auth.html#registry_auth_http
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Basic realm=%q,service=\"ecr.amazonaws.com\"", "http://"+r.Host+"/"))
-		writeError(w, "UNAUTHORIZED", http.StatusUnauthorized, "authentication required")
+		writeError(w, "UNAUTHORIZED", http.StatusUnauthorized, "no basic auth credentials; log in with: aws ecr get-login-password | docker login --username AWS --password-stdin "+r.Host)
 		return
 	}
 	repo, kind := split(r.URL.Path)
@@ -128,14 +74,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// account tells whose request it is.
-func (s *Server) account(r *http.Request) (string, bool) {
-	if user, password, ok := r.BasicAuth(); ok && user == "AWS" {
-		if account, ok := s.tokens.check(password); ok {
-			return account, true
+// account tells whose request it is. A layer's address that GetDownloadUrlForLayer gave out needs no
+// more than itself.
+func (s *Server) account(r *http.Request) (string, error) {
+	if r.URL.RawQuery != "" && s.tokens.signedPath(r) {
+		return s.store.cfg.Account, nil
+	}
+	user, password, ok := r.BasicAuth()
+	if ok && user == "AWS" {
+		account, err := s.tokens.check(password)
+		if err == nil || s.RequireAuth {
+			return account, err
 		}
 	}
-	return s.store.cfg.Account, !s.RequireAuth
+	if s.RequireAuth {
+		return "", errNoToken
+	}
+	return s.store.cfg.Account, nil
 }
 
 func (s *Server) allowed(account, repo, action string) bool {

@@ -81,7 +81,7 @@ func TestPoliciesAreAppliedEveryHour(t *testing.T) {
 
 func TestEvents(t *testing.T) {
 	var got []Event
-	c := &handClock{time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}
+	c := &handClock{t: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}
 	s := memory(t, c, func(e Event) { got = append(got, e) })
 	if _, err := s.CreateRepository(Repository{Name: "app", Lifecycle: newestOnly}); err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func TestEvents(t *testing.T) {
 			t.Fatal(err)
 		}
 		digests = append(digests, im.Digest)
-		c.t = c.t.Add(time.Minute)
+		c.set(c.Now().Add(time.Minute))
 	}
 	if _, _, err := s.ApplyLifecycle("app"); err != nil {
 		t.Fatal(err)
@@ -233,7 +233,7 @@ func TestAbandonedUploadsGo(t *testing.T) {
 	if _, err := f.UploadSize("app", id); err != nil {
 		t.Errorf("a fresh upload was removed: %v", err)
 	}
-	f.clock.t = f.clock.t.Add(25 * time.Hour)
+	f.clock.set(f.clock.Now().Add(25 * time.Hour))
 	f.sweep()
 	if _, err := f.UploadSize("app", id); err == nil {
 		t.Error("an upload a day old is still there")
@@ -295,7 +295,7 @@ func TestPullThrough(t *testing.T) {
 	if images, _ := f.Images("hub/library/app"); len(images) != 3 {
 		t.Errorf("%d images are cached, want the list and two", len(images))
 	}
-	upstream.clock.t = upstream.clock.t.Add(time.Hour)
+	upstream.clock.set(upstream.clock.Now().Add(time.Hour))
 	if err := remote.Delete(upstream.ref(t, "library/app:v1")); err != nil {
 		t.Fatal(err)
 	}

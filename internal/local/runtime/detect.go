@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 )
 
 // Options are what the runtimes need.
@@ -14,6 +15,18 @@ type Options struct {
 	// left.
 	Owner string
 	Log   *slog.Logger
+	// Credentials gives the user and password of a registry (host:port); empty ones mean none. Nil: no
+	// registry has any.
+	Credentials func(registry string) (user, password string)
+}
+
+// Login is Credentials for the registry of an image.
+func (o Options) Login(ref string) (user, password string) {
+	host, _, ok := strings.Cut(ref, "/")
+	if !ok || o.Credentials == nil {
+		return "", ""
+	}
+	return o.Credentials(host)
 }
 
 // Kind opens one kind of runtime; it fails with the reason if it does not work on this machine.

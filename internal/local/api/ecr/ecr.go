@@ -54,11 +54,15 @@ func invalid(parameter, format string) *wire.Error {
 
 var accountKey = regexp.MustCompile(`^[0-9]{12}$`)
 
-// caller is the account of the caller. The local AWS has one account; a caller whose access key id
-// is 12 digits speaks as that account, so that sharing between accounts can be tried.
+// caller is the account of the caller. A caller whose access key id is 12 digits speaks as that
+// account, so that sharing between accounts can be tried.
 func (s *service) caller(ctx context.Context) string {
-	if key := wire.Caller(ctx).AccessKey; accountKey.MatchString(key) {
-		return key
+	id := wire.Caller(ctx)
+	if accountKey.MatchString(id.AccessKey) {
+		return id.AccessKey
+	}
+	if id.Account != "" {
+		return id.Account
 	}
 	return s.Account
 }

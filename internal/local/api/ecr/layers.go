@@ -109,5 +109,5 @@ func (s *service) download(ctx context.Context, in *ecrapi.GetDownloadUrlForLaye
 		return nil, shown(err)
 	}
 	return &ecrapi.GetDownloadUrlForLayerOutput{LayerDigest: in.LayerDigest,
-		DownloadUrl: wire.String("http://" + s.Host() + "/v2/" + r.Name + "/blobs/" + *in.LayerDigest)}, nil
+		DownloadUrl: wire.String("http://" + s.Host() + s.Tokens.SignPath("/v2/"+r.Name+"/blobs/"+*in.LayerDigest))}, nil
 }

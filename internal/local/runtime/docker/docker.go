@@ -43,6 +43,7 @@ type engine struct {
 	owner string
 	log   *slog.Logger
 	arch  string // Go's name
+	login func(ref string) (user, password string)
 
 	mu     sync.Mutex
 	tasks  map[*task]struct{}
@@ -52,7 +53,7 @@ type engine struct {
 // Open finds an engine that answers and removes what a killed predecessor of the same owner left
 // in it.
 func Open(ctx context.Context, o runtime.Options) (runtime.Runtime, error) {
-	e := &engine{owner: o.Owner, log: o.Log, tasks: map[*task]struct{}{}, images: map[string]struct{}{}}
+	e := &engine{owner: o.Owner, log: o.Log, login: o.Login, tasks: map[*task]struct{}{}, images: map[string]struct{}{}}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}

@@ -11,7 +11,9 @@ import (
 	"strings"
 
 	"github.com/docker/docker/api/types/image"
+	engineregistry "github.com/docker/docker/api/types/registry"
 	"github.com/docker/docker/client"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -63,7 +65,15 @@ func (e *engine) ours(ref string) {
 }
 
 func (e *engine) enginePull(ctx context.Context, ref string) error {
-	progress, err := e.api.ImagePull(ctx, ref, image.PullOptions{})
+	var o image.PullOptions
+	if user, password := e.login(ref); user != "" {
+		host, _, _ := strings.Cut(ref, "/")
+		var err error
+		if o.RegistryAuth, err = engineregistry.EncodeAuthConfig(engineregistry.AuthConfig{Username: user, Password: password, ServerAddress: host}); err != nil {
+			return fmt.Errorf("encoding the registry's credentials: %w", err)
+		}
+	}
+	progress, err := e.api.ImagePull(ctx, ref, o)
 	if err != nil {
 		return err
 	}
@@ -107,7 +117,11 @@ func (e *engine) fetchAndLoad(ctx context.Context, ref string) (pulled, error) {
 	if err != nil {
 		return pulled{}, err
 	}
-	img, err := remote.Image(r, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: e.arch}))
+	auth := authn.Anonymous
+	if user, password := e.login(ref); user != "" {
+		auth = &authn.Basic{Username: user, Password: password}
+	}
+	img, err := remote.Image(r, remote.WithContext(ctx), remote.WithPlatform(v1.Platform{OS: "linux", Architecture: e.arch}), remote.WithAuth(auth))
 	if err != nil {
 		return pulled{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	securejoin "github.com/cyphar/filepath-securejoin"
+	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -23,6 +24,7 @@ import (
 // images unpacks images once each into a folder by digest.
 type images struct {
 	dir   string
+	login func(ref string) (user, password string)
 	group singleflight.Group
 }
 
@@ -56,7 +58,13 @@ func (im *images) pull(ctx context.Context, ref string) (unpacked, error) {
 	if err != nil {
 		return unpacked{}, err
 	}
-	img, err := remote.Image(r, remote.WithContext(ctx), remote.WithPlatform(platform()))
+	auth := authn.Anonymous
+	if im.login != nil {
+		if user, password := im.login(ref); user != "" {
+			auth = &authn.Basic{Username: user, Password: password}
+		}
+	}
+	img, err := remote.Image(r, remote.WithContext(ctx), remote.WithPlatform(platform()), remote.WithAuth(auth))
 	if err != nil {
 		return unpacked{}, err
 	}

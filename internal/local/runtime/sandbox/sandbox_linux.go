@@ -50,7 +50,7 @@ func Open(_ context.Context, o runtime.Options) (runtime.Runtime, error) {
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
-	s.images.dir = filepath.Join(s.dir, "images")
+	s.images.dir, s.images.login = filepath.Join(s.dir, "images"), o.Login
 	if err := os.RemoveAll(s.taskDir("")); err != nil {
 		return nil, fmt.Errorf("removing old tasks: %w", err)
 	}
