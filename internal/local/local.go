@@ -28,10 +28,12 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/elbv2"
 	"github.com/slipway-ecs/slipway/internal/local/api/iam"
 	"github.com/slipway-ecs/slipway/internal/local/api/logs"
+	"github.com/slipway-ecs/slipway/internal/local/api/s3"
 	"github.com/slipway-ecs/slipway/internal/local/api/secretsmanager"
 	"github.com/slipway-ecs/slipway/internal/local/api/ssm"
 	"github.com/slipway-ecs/slipway/internal/local/api/sts"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/lambda"
 	"github.com/slipway-ecs/slipway/internal/local/loop"
 	"github.com/slipway-ecs/slipway/internal/local/managedscaling"
 	"github.com/slipway-ecs/slipway/internal/local/metrics"
@@ -53,6 +55,9 @@ type Config struct {
 	Log     *slog.Logger
 	// OpenRegistry lets clients push and pull images without logging in. ECR asks every client.
 	OpenRegistry bool
+	// Lambda is an endpoint that speaks Lambda's Invoke, for the functions of deployments' lifecycle
+	// hooks; if empty, AWS_ENDPOINT_URL_LAMBDA of the environment.
+	Lambda string
 }
 
 // Local is a local AWS: an http.Handler, and loops that Run runs.
@@ -76,6 +81,7 @@ type Local struct {
 	ssm         *ssm.Service
 	secrets     *secretsmanager.Service
 	registry    *registry.Store
+	s3          *s3.Service
 	services    *loop.Services
 	tasks       *loop.Tasks
 	metrics     *metrics.Metrics
@@ -95,6 +101,9 @@ func New(ctx context.Context, cfg Config) (*Local, error) {
 	}
 	if cfg.Speed == 0 {
 		cfg.Speed = 1
+	}
+	if cfg.Lambda == "" {
+		cfg.Lambda = os.Getenv("AWS_ENDPOINT_URL_LAMBDA")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -188,10 +197,11 @@ func (l *Local) register(files string) error {
 	images := registry.NewServer(l.registry, l.tokens)
 	images.RequireAuth = !cfg.OpenRegistry
 	l.server.Fallback("/v2/", images)
+	l.server.Fallback("/", l.s3) // what is signed for S3, and what is no other service's
 	l.server.Use(l.faults.Middleware)
 	l.server.Fallback("/_slipway/faults", &l.faults)
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
-	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Log: cfg.Log})
+	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Hooks: &lambda.Client{Endpoint: cfg.Lambda}, Log: cfg.Log})
 	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l},
 		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Log: cfg.Log})
 	l.metrics = metrics.New(metrics.Config{State: l.ecs, Clock: l.clock, CloudWatch: l.cloudwatch, Container: l.tasks.Container, Traffic: l.elb.Metrics, Groups: l.elb.Groups})
