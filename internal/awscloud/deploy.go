@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/slipway-ecs/slipway/internal/deploy"
 )
@@ -30,6 +31,7 @@ func (c *Cloud) Deploy() *deploy.Engine {
 		Scaling:         &scalingPort{api: applicationautoscaling.NewFromConfig(c.cfg)},
 		Alarms:          alarmPort{cloudwatch.NewFromConfig(c.cfg)},
 		Probe:           Probe{},
+		Leases:          leasePort{ssm.NewFromConfig(c.cfg)},
 	}, c.Clock)
 }
 

@@ -130,8 +130,12 @@ func (p *ecsPort) RunTask(ctx context.Context, r deploy.TaskRun) (deploy.Task, e
 	if len(in.CapacityProviderStrategy) > 0 {
 		in.LaunchType = ""
 	}
-	if len(r.Command) > 0 {
-		in.Overrides = &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{{Name: &r.Container, Command: r.Command}}}
+	if len(r.Command) > 0 || len(r.Env) > 0 {
+		o := types.ContainerOverride{Name: &r.Container, Command: r.Command}
+		for _, k := range sortedKeys(r.Env) {
+			o.Environment = append(o.Environment, types.KeyValuePair{Name: aws.String(k), Value: aws.String(r.Env[k])})
+		}
+		in.Overrides = &types.TaskOverride{ContainerOverrides: []types.ContainerOverride{o}}
 	}
 	out, err := p.api.RunTask(ctx, in)
 	if err != nil {

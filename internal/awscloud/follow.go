@@ -28,6 +28,9 @@ type LogQuery struct {
 	Since     time.Time // zero: from the beginning
 	Pattern   string    // CloudWatch Logs filter pattern
 	Follow    bool      // go on until the context ends
+
+	// Until ends a Follow, when it is closed, after one more look.
+	Until <-chan struct{}
 }
 
 // How often new lines are looked for, and how late a line may appear behind younger ones: CloudWatch
@@ -44,6 +47,7 @@ func (c *Cloud) Logs(ctx context.Context, q LogQuery, line func(LogLine)) error 
 	seen := map[string]time.Time{} // ids of the lines of the last moments, which are asked for again
 	since := q.Since
 	for {
+		last := closed(q.Until)
 		newest, err := filterLogs(ctx, api, q, since, seen, line)
 		switch {
 		case q.Follow && ctx.Err() != nil:
@@ -52,7 +56,7 @@ func (c *Cloud) Logs(ctx context.Context, q LogQuery, line func(LogLine)) error 
 		case err != nil:
 			return fmt.Errorf("reading log group %s: %w", q.Group, err)
 		}
-		if !q.Follow {
+		if !q.Follow || last {
 			return nil
 		}
 		if late := newest.Add(-followLate); late.After(since) {
@@ -63,9 +67,21 @@ func (c *Cloud) Logs(ctx context.Context, q LogQuery, line func(LogLine)) error 
 				}
 			}
 		}
-		if c.Clock.Wait(ctx, followEvery) != nil {
+		select {
+		case <-time.After(followEvery):
+		case <-q.Until:
+		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -13,7 +13,20 @@ import (
 // Apply makes AWS what the target says and waits for the truth. A deployment that did not succeed
 // is a *Failure; a target that cannot be deployed as written is a *RefusedError. report may be nil;
 // it is called from one goroutine. When ctx ends, AWS goes on deploying: Apply again, or Watch.
-func (e *Engine) Apply(ctx context.Context, t Target, report func(Event)) (Outcome, error) {
+//
+// While it works, it holds the service's lease: who else has it is named by a *LeaseError.
+func (e *Engine) Apply(ctx context.Context, t Target, report func(Event)) (out Outcome, err error) {
+	if err := check(t); err != nil {
+		return Outcome{}, err
+	}
+	err = e.alone(ctx, t.Ref(), "deploy", false, report, func(e *Engine) error {
+		out, err = e.apply(ctx, t, report)
+		return err
+	})
+	return out, err
+}
+
+func (e *Engine) apply(ctx context.Context, t Target, report func(Event)) (Outcome, error) {
 	started := e.clock.Now()
 	d, o, lb, err := e.look(ctx, t)
 	if err != nil {
@@ -53,7 +66,7 @@ type run struct {
 
 func (r *run) do(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		r.logGroup, r.roles, r.targetGroup, r.rule, r.definition, r.before, r.alarms, r.service, r.scaling, r.rollout, r.after, r.tidy,
+		r.logGroup, r.roles, r.targetGroup, r.rule, r.definition, r.before, r.schedule, r.alarms, r.service, r.scaling, r.rollout, r.after, r.tidy,
 	} {
 		if err := part(ctx); err != nil {
 			return err
@@ -102,7 +115,7 @@ func (r *run) roles(ctx context.Context) error {
 	for _, x := range []struct {
 		resource   string
 		want, have *Role
-	}{{resExecutionRole, r.d.executionRole, r.o.executionRole}, {resTaskRole, r.d.taskRole, r.o.taskRole}, {resTrafficRole, r.d.trafficRole, r.o.trafficRole}} {
+	}{{resExecutionRole, r.d.executionRole, r.o.executionRole}, {resTaskRole, r.d.taskRole, r.o.taskRole}, {resTrafficRole, r.d.trafficRole, r.o.trafficRole}, {resScheduleRole, r.d.scheduleRole, r.o.scheduleRole}} {
 		if x.want == nil {
 			continue
 		}
@@ -356,32 +369,7 @@ func (r *run) counted(ctx context.Context) error {
 	if r.d.scaling != nil || r.d.service.Daemon || want == r.o.service.Desired {
 		return nil
 	}
-	timeout := cmp.Or(r.d.target.Spec.Deployment.Timeout, defaultTimeout)
-	started, shown := r.clock.Now(), -1
-	for {
-		svc, err := r.ports.Services.Service(ctx, r.d.ref)
-		if err != nil {
-			return fmt.Errorf("watching service %s: %w", r.d.ref.Service, err)
-		}
-		if svc.Running != shown {
-			shown = svc.Running
-			r.event(r.report, Event{Kind: EventProgress, Resource: r.d.ref.Service, Desired: want, Running: shown, Message: fmt.Sprintf("%d of %d tasks run", shown, want)})
-		}
-		if svc.Running == want {
-			return nil
-		}
-		age := r.clock.Now().Sub(started)
-		if age > timeout {
-			ev := Evidence{Service: r.d.ref.Service, Desired: want, TimedOut: true, Waited: age}
-			for _, e := range slices.Backward(svc.Events) {
-				ev.Events = append(ev.Events, e)
-			}
-			return &Failure{Status: "TIMED_OUT", StillGoing: true, Diagnosis: Diagnose(ev)}
-		}
-		if err := r.clock.Wait(ctx, interval(age)); err != nil {
-			return err
-		}
-	}
+	return r.awaitCount(ctx, r.d.ref, want, cmp.Or(r.d.target.Spec.Deployment.Timeout, defaultTimeout), r.report)
 }
 
 // rollout follows the service's deployment, whoever started it, if one goes on.
@@ -401,6 +389,6 @@ func (r *run) rollout(ctx context.Context) error {
 		f.before, f.old, f.events = r.o.service.primary(), r.o.deployments, r.o.service.Events
 	}
 	dep, err := r.follow(ctx, f)
-	r.out.Deployment, r.out.Revision = dep.ARN, dep.Target
+	r.out.Deployment, r.out.Revision, r.out.Status = dep.ARN, dep.Target, dep.Status
 	return err
 }

@@ -15,12 +15,16 @@ func (e *Engine) Delete(ctx context.Context, ref Ref, opt DeleteOptions, report 
 	if opt.Timeout == 0 {
 		opt.Timeout = 10 * time.Minute
 	}
+	return e.alone(ctx, ref, "delete", false, report, func(e *Engine) error { return e.delete(ctx, ref, opt, report) })
+}
+
+func (e *Engine) delete(ctx context.Context, ref Ref, opt DeleteOptions, report func(Event)) error {
 	x := &removal{Engine: e, ref: ref, opt: opt, report: report, deadline: e.clock.Now().Add(opt.Timeout)}
 	var err error
 	if x.o, err = e.observe(ctx, ref); err != nil {
 		return err
 	}
-	for _, part := range []func(context.Context) error{x.scaling, x.alarms, x.service, x.traffic, x.definitions, x.roles, x.logs} {
+	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.service, x.traffic, x.definitions, x.roles, x.logs} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -50,6 +54,18 @@ func (x *removal) scaling(ctx context.Context) error {
 		return fmt.Errorf("deleting the scaling of %s: %w", x.ref.Service, err)
 	}
 	x.gone(resScaling, "scaling of %s", x.ref.Service)
+	return nil
+}
+
+// schedule goes first of all: nothing more is to be started.
+func (x *removal) schedule(ctx context.Context) error {
+	if x.o.schedule == nil {
+		return nil
+	}
+	if err := x.ports.Schedules.DeleteSchedule(ctx, x.o.schedule.Name); err != nil && !errors.Is(err, ErrNotFound) {
+		return fmt.Errorf("deleting schedule %s: %w", x.o.schedule.Name, err)
+	}
+	x.gone(resSchedule, "schedule %s", x.o.schedule.Name)
 	return nil
 }
 
@@ -201,7 +217,7 @@ func (x *removal) definitions(ctx context.Context) error {
 }
 
 func (x *removal) roles(ctx context.Context) error {
-	for _, role := range []*Role{x.o.executionRole, x.o.taskRole, x.o.trafficRole} {
+	for _, role := range []*Role{x.o.executionRole, x.o.taskRole, x.o.trafficRole, x.o.scheduleRole} {
 		if role == nil {
 			continue
 		}

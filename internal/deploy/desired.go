@@ -26,6 +26,8 @@ type desired struct {
 	targetGroup   *TargetGroup
 	alternate     *TargetGroup // nil unless the traffic is shifted; see shift.go
 	trafficRole   *Role        // with which ECS shifts it
+	schedule      *Schedule    // of a job that has one
+	scheduleRole  *Role
 	rule          *Rule
 	service       *Service // nil for a job
 	scaling       *ServiceScaling
@@ -72,6 +74,9 @@ func desire(t Target, lb *Listener) (desired, error) {
 		d.definition.Tags[tagRelease] = t.Release
 	}
 	if spec.Kind == service.KindJob {
+		if d.schedule = schedule(t, d, tags); d.schedule != nil {
+			d.scheduleRole = scheduleRole(t.Infra, d, tags)
+		}
 		return d, nil
 	}
 	if spec.Route != nil {
@@ -118,12 +123,13 @@ func check(t Target) error {
 		return refuse("no image is given for container %s", spec.Containers[0].Name)
 	case t.Infra.Account == "" || t.Infra.Region == "":
 		return errors.New("the target names no account and region")
-	case spec.Kind == service.KindJob && spec.Schedule != "":
-		return refuse("not supported: scheduled jobs (%s); leave schedule empty and start the job with aws ecs run-task", spec.Schedule)
 	case spec.Discovery != nil:
 		return refuse("not supported: discovery by %s; use a route", spec.Discovery.Kind)
 	case spec.Logs.Driver == "awsfirelens":
 		return refuse("not supported: logs through FireLens; use awslogs")
+	}
+	if err := checkSchedule(spec); err != nil {
+		return err
 	}
 	if err := checkShift(spec); err != nil {
 		return err

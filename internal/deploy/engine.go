@@ -12,7 +12,8 @@ type Clock interface {
 	Wait(ctx context.Context, d time.Duration) error
 }
 
-// Ports is what the engine needs of the world. All are required, but Probe (smoke tests).
+// Ports is what the engine needs of the world. All are required, but Probe (smoke tests), Leases
+// (without them two deployments of a service may mix) and Schedules (jobs that start by themselves).
 type Ports struct {
 	Services        Services
 	Deployments     Deployments
@@ -26,6 +27,8 @@ type Ports struct {
 	Scaling         Scaling
 	Alarms          Alarms
 	Probe           Probe
+	Leases          Leases
+	Schedules       Schedules
 }
 
 // Engine deploys services. It keeps nothing between calls and may be used by many goroutines.

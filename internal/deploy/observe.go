@@ -19,6 +19,8 @@ type observed struct {
 	executionRole *Role
 	taskRole      *Role
 	trafficRole   *Role
+	schedule      *Schedule
+	scheduleRole  *Role
 	scaling       *ServiceScaling
 	alarms        []Alarm
 	deployments   []string // ARNs of the newest service deployments
@@ -83,7 +85,7 @@ func (e *Engine) observe(ctx context.Context, ref Ref) (o observed, err error) {
 	if o.alarms, err = e.ports.Alarms.Alarms(ctx, ref.alarmPrefix()); err != nil {
 		return o, fmt.Errorf("reading the alarms of %s: %w", ref.Service, err)
 	}
-	return o, nil
+	return o, e.observeSchedule(ctx, ref, &o)
 }
 
 // lookback is how many revisions of a family are searched for one with the wanted content: enough

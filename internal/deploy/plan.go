@@ -80,7 +80,7 @@ func plan(d desired, o observed) (Plan, error) {
 	for _, r := range []struct {
 		name       string
 		want, have *Role
-	}{{resExecutionRole, d.executionRole, o.executionRole}, {resTaskRole, d.taskRole, o.taskRole}, {resTrafficRole, d.trafficRole, o.trafficRole}} {
+	}{{resExecutionRole, d.executionRole, o.executionRole}, {resTaskRole, d.taskRole, o.taskRole}, {resTrafficRole, d.trafficRole, o.trafficRole}, {resScheduleRole, d.scheduleRole, o.scheduleRole}} {
 		if r.want != nil {
 			add(roleChange(r.name, *r.want, r.have))
 		}
@@ -122,6 +122,12 @@ func plan(d desired, o observed) (Plan, error) {
 		c.Name = revisionName(o.reusable.ARN)
 	}
 	add(c)
+	if c, ok := scheduleChange(d, o); ok {
+		add(c)
+	}
+	if d.scheduleRole == nil && o.scheduleRole != nil {
+		add(Change{Resource: resScheduleRole, Name: o.scheduleRole.Name, Action: Delete})
+	}
 	if d.service == nil {
 		return p, nil
 	}

@@ -188,10 +188,11 @@ type Tasks interface {
 type TaskRun struct {
 	Cluster        string
 	TaskDefinition string
-	Container      string   // whose command is overridden
-	Command        []string // empty = as defined
-	StartedBy      string   // at most 128 characters
-	Service        Service  // launch type, network and placement as the service's
+	Container      string            // whose command is overridden
+	Command        []string          // empty = as defined
+	Env            map[string]string // beside what is defined
+	StartedBy      string            // at most 128 characters
+	Service        Service           // launch type, network and placement as the service's
 	Tags           map[string]string
 }
 

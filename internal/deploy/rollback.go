@@ -55,7 +55,7 @@ func (e *Engine) await(ctx context.Context, ref Ref, definition, before string, 
 		out.TargetGroup = f.targetGroup.ARN
 	}
 	dep, err := e.follow(ctx, f)
-	out.Deployment, out.Revision, out.Took = dep.ARN, dep.Target, e.clock.Now().Sub(started)
+	out.Deployment, out.Revision, out.Status, out.Took = dep.ARN, dep.Target, dep.Status, e.clock.Now().Sub(started)
 	var failure *Failure
 	if errors.As(err, &failure) {
 		failure.Outcome = out
@@ -89,6 +89,25 @@ func (o observed) alternate() *TargetGroup {
 // family:revision), or with an empty to the last that succeeded before the present one. A deployment
 // that is going on is taken over: stopped and rolled back by ECS.
 func (e *Engine) Rollback(ctx context.Context, ref Ref, to string, report func(Event)) (Outcome, error) {
+	stopped, err := e.Stop(ctx, ref, StopOptions{}, report)
+	var none *RefusedError
+	switch {
+	case errors.As(err, &none): // nothing goes on
+	case err != nil:
+		return stopped, err
+	case to == "" && stopped.Status == "ROLLBACK_SUCCESSFUL":
+		return stopped, nil
+	}
+	var out Outcome
+	// Who deployed what was stopped has nothing more to do.
+	err = e.alone(ctx, ref, "roll back", none == nil, report, func(e *Engine) (err error) {
+		out, err = e.rollback(ctx, ref, to, report)
+		return err
+	})
+	return out, err
+}
+
+func (e *Engine) rollback(ctx context.Context, ref Ref, to string, report func(Event)) (Outcome, error) {
 	svc, err := e.ports.Services.Service(ctx, ref)
 	if err != nil {
 		return Outcome{}, fmt.Errorf("reading service %s: %w", ref.Service, err)
@@ -133,7 +152,12 @@ func (e *Engine) to(ctx context.Context, ref Ref, definition string, report func
 
 // Restart replaces every task by one of the same task definition.
 func (e *Engine) Restart(ctx context.Context, ref Ref, report func(Event)) (Outcome, error) {
-	return e.redeploy(ctx, ref, "", report)
+	var out Outcome
+	err := e.alone(ctx, ref, "restart", false, report, func(e *Engine) (err error) {
+		out, err = e.redeploy(ctx, ref, "", report)
+		return err
+	})
+	return out, err
 }
 
 // redeploy rolls a task definition out without changing anything else; empty: the present one.
@@ -193,45 +217,4 @@ func (e *Engine) permit(ctx context.Context, o observed, definition string) erro
 		return fmt.Errorf("letting role %s do what %s needs: %w", role.Name, revisionName(td.ARN), err)
 	}
 	return nil
-}
-
-// Scale sets the desired count. A service with scaling is refused: its scaling would set it back.
-func (e *Engine) Scale(ctx context.Context, ref Ref, count int) error {
-	o, err := e.observe(ctx, ref)
-	switch {
-	case err != nil:
-		return err
-	case o.service == nil:
-		return fmt.Errorf("service %s: %w", ref.Service, ErrNotFound)
-	case o.service.Daemon:
-		return refuse("%s is a daemon: it runs once on each instance", ref.Service)
-	case o.scaling != nil && (count < o.scaling.Min || count > o.scaling.Max):
-		return refuse("%s is scaled between %d and %d tasks: change the bounds instead", ref.Service, o.scaling.Min, o.scaling.Max)
-	}
-	send := *o.service
-	send.Desired = count
-	if _, err := e.ports.Services.UpdateService(ctx, send, false); err != nil {
-		return fmt.Errorf("scaling service %s: %w", ref.Service, err)
-	}
-	return nil
-}
-
-// Stop ends a deployment that is going on, with rollback to what ran before where there is one.
-func (e *Engine) Stop(ctx context.Context, ref Ref, report func(Event)) (Outcome, error) {
-	list, err := e.ports.Deployments.Deployments(ctx, ref, 1)
-	if err != nil {
-		return Outcome{}, fmt.Errorf("listing service deployments: %w", err)
-	}
-	if len(list) == 0 || !list[0].Open() {
-		return Outcome{}, refuse("no deployment of %s is going on", ref.Service)
-	}
-	if err := e.ports.Deployments.StopDeployment(ctx, list[0].ARN, true); err != nil {
-		return Outcome{}, fmt.Errorf("stopping the deployment: %w", err)
-	}
-	out, err := e.watchNewest(ctx, ref, report)
-	var f *Failure
-	if errors.As(err, &f) && f.RolledBack {
-		return out, nil
-	}
-	return out, err
 }

@@ -67,6 +67,7 @@ var (
 	ErrPriorityInUse = errors.New("listener priority in use")
 	ErrInUse         = errors.New("still in use")
 	ErrNoRoom        = errors.New("quota reached")
+	ErrForbidden     = errors.New("not allowed")
 )
 
 // EventKind tells progress events apart.
@@ -115,7 +116,8 @@ type Outcome struct {
 	LogGroup       string
 	TaskRole       string
 	ExecutionRole  string
-	Changed        bool // something was created or changed
+	Changed        bool   // something was created or changed
+	Status         string // of the service deployment that was followed
 	Took           time.Duration
 }
 

@@ -46,7 +46,9 @@ func (r *run) tidy(ctx context.Context) error {
 			}
 		case resAlarm:
 			err = r.ports.Alarms.DeleteAlarms(ctx, []string{c.Name})
-		case resExecutionRole, resTaskRole, resTrafficRole:
+		case resSchedule:
+			err = r.ports.Schedules.DeleteSchedule(ctx, c.Name)
+		case resExecutionRole, resTaskRole, resTrafficRole, resScheduleRole:
 			err = r.ports.Roles.DeleteRole(ctx, c.Name)
 		default:
 			continue

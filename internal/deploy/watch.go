@@ -105,7 +105,11 @@ func (e *Engine) follow(ctx context.Context, f following) (Deployment, error) {
 			return dep, w.failure(ctx, dep, true)
 		}
 		if err := e.clock.Wait(ctx, interval(age)); err != nil {
-			return dep, fmt.Errorf("AWS goes on deploying %s (follow it with slipway status, stop it with slipway rollback): %w", f.ref.Service, err)
+			var lost *LeaseError
+			if errors.As(err, &lost) {
+				return dep, err
+			}
+			return dep, fmt.Errorf("AWS goes on deploying %s (follow it with slipway status --follow, stop it with slipway stop): %w", f.ref.Service, err)
 		}
 	}
 }

@@ -33,6 +33,46 @@ type world struct {
 	n           int
 	smoke       int
 	later       []event
+	leases
+}
+
+// leases is the port of the same name over memory, as one of those who share it sees it.
+type leases struct {
+	lease  *Lease
+	deny   bool
+	holder string
+}
+
+func (l *leases) Holder() string { return l.holder }
+
+func (l *leases) Lease(context.Context, Ref) (Lease, error) {
+	if l.lease == nil {
+		return Lease{}, ErrNotFound
+	}
+	return *l.lease, nil
+}
+
+func (l *leases) PutLease(_ context.Context, _ Ref, want Lease, over int64) (int64, error) {
+	var have int64
+	if l.lease != nil {
+		have = l.lease.Version
+	}
+	switch {
+	case l.deny:
+		return 0, ErrForbidden
+	case have != over:
+		return 0, ErrInUse
+	}
+	want.Version = over + 1
+	l.lease = &want
+	return want.Version, nil
+}
+
+func (l *leases) DropLease(_ context.Context, _ Ref, version int64) error {
+	if l.lease != nil && l.lease.Version == version {
+		l.lease = nil
+	}
+	return nil
 }
 
 // event is something that happens when its time has come.
@@ -54,11 +94,11 @@ type script struct {
 }
 
 func newWorld() *world {
-	return &world{revisions: map[string]Revision{}, roles: map[string]Role{}, logGroups: map[string]LogGroup{}, scripts: map[string]script{}, smoke: 200}
+	return &world{revisions: map[string]Revision{}, roles: map[string]Role{}, logGroups: map[string]LogGroup{}, scripts: map[string]script{}, smoke: 200, leases: leases{holder: "ann on build-1"}}
 }
 
 func (w *world) engine() *Engine {
-	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w}, bubbleClock{})
+	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases}, bubbleClock{})
 }
 
 type bubbleClock struct{}
