@@ -5,15 +5,19 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Options choose the account and region. All may be empty: then the SDK's environment variables and
@@ -22,6 +26,7 @@ type Options struct {
 	Region   string
 	Endpoint string // e.g. http://127.0.0.1:4566; on loopback, missing credentials are replaced by dummy ones
 	Profile  string
+	HTTP     aws.HTTPClient // nil: the SDK's
 }
 
 // Cloud is one account and region.
@@ -50,6 +55,11 @@ func Open(ctx context.Context, o Options) (*Cloud, error) {
 	if o.Endpoint != "" {
 		load = append(load, config.WithBaseEndpoint(o.Endpoint))
 	}
+	if o.HTTP != nil {
+		load = append(load, config.WithHTTPClient(o.HTTP))
+	}
+	clock := Clock{skew: new(atomic.Int64)}
+	load = append(load, config.WithAPIOptions([]func(*middleware.Stack) error{clock.follow}))
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
@@ -58,7 +68,7 @@ func Open(ctx context.Context, o Options) (*Cloud, error) {
 		// The local AWS takes any; asking an absent metadata service for real ones would take seconds.
 		cfg.Credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
 	}
-	return &Cloud{cfg: cfg}, nil
+	return &Cloud{cfg: cfg, Clock: clock}, nil
 }
 
 func loopback(endpoint string) bool {
@@ -73,11 +83,38 @@ func loopback(endpoint string) bool {
 // Region is the region the cloud talks to.
 func (c *Cloud) Region() string { return c.cfg.Region }
 
-// Clock is the machine's clock, for the engines.
-type Clock struct{}
+// Clock is AWS's clock, for the engines: the machine's, put right by the times AWS answers with. What AWS
+// dates (a registration, the end of a protection) is compared with AWS's time.
+type Clock struct{ skew *atomic.Int64 }
+
+// tolerated is how far the machine's clock may be off before it is put right: AWS tells whole seconds.
+const tolerated = 2 * time.Second
 
 // Now is the time.
-func (Clock) Now() time.Time { return time.Now() }
+func (c Clock) Now() time.Time {
+	now := time.Now()
+	if c.skew != nil {
+		now = now.Add(time.Duration(c.skew.Load()))
+	}
+	return now
+}
+
+// follow makes each answer set the clock.
+func (c Clock) follow(stack *middleware.Stack) error {
+	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("slipwayClock", func(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
+		out, meta, err := next.HandleDeserialize(ctx, in)
+		if resp, ok := out.RawResponse.(*smithyhttp.Response); ok && resp != nil {
+			if at, bad := http.ParseTime(resp.Header.Get("Date")); bad == nil {
+				skew := time.Until(at)
+				if skew.Abs() < tolerated {
+					skew = 0
+				}
+				c.skew.Store(int64(skew))
+			}
+		}
+		return out, meta, err
+	}), middleware.Before)
+}
 
 // Wait waits for d or the end of the context.
 func (Clock) Wait(ctx context.Context, d time.Duration) error {

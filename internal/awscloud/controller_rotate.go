@@ -150,7 +150,7 @@ func (s *sight) group(ctx context.Context, in *astypes.AutoScalingGroup, version
 	unknown := map[string]int{}
 	for _, m := range in.Instances {
 		x := rotate.Member{EC2ID: aws.ToString(m.InstanceId), Zone: aws.ToString(m.AvailabilityZone), Lifecycle: string(m.LifecycleState)}
-		if m.LaunchTemplate != nil && aws.ToString(m.LaunchTemplate.LaunchTemplateId) == aws.ToString(template.LaunchTemplateId) {
+		if sameTemplate(m.LaunchTemplate, template) {
 			x.Version = aws.ToString(m.LaunchTemplate.Version)
 			x.Right = versions.same(x.Version, version)
 		}
@@ -180,8 +180,20 @@ func templateOf(g *astypes.AutoScalingGroup) *astypes.LaunchTemplateSpecificatio
 	return nil
 }
 
+// sameTemplate compares what is there of id and name.
+func sameTemplate(a, b *astypes.LaunchTemplateSpecification) bool {
+	switch {
+	case a == nil || b == nil:
+		return false
+	case a.LaunchTemplateId != nil && b.LaunchTemplateId != nil:
+		return *a.LaunchTemplateId == *b.LaunchTemplateId
+	}
+	return a.LaunchTemplateName != nil && aws.ToString(a.LaunchTemplateName) == aws.ToString(b.LaunchTemplateName)
+}
+
 // describe tells what the cluster knows of a member.
 func (s *sight) describe(x *rotate.Member, i *drain.Instance) {
+	x.LaunchedAt = i.RegisteredAt
 	x.Instance, x.Ready = i.ID, i.Status == "ACTIVE" && i.AgentConnected
 	x.Marked = i.Mark != nil || i.Hook != nil || i.Status == "DRAINING"
 	if i.Mark != nil {
@@ -386,8 +398,12 @@ func (c *Cloud) RotationTarget(ctx context.Context, group, version, image string
 		}
 		return strconv.Itoa(best), nil
 	}
-	made, err := p.ec2.CreateLaunchTemplateVersion(ctx, &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: t.LaunchTemplateId, SourceVersion: &now,
-		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: &image}, VersionDescription: aws.String("slipway cluster rotate")})
+	in := &ec2.CreateLaunchTemplateVersionInput{LaunchTemplateId: t.LaunchTemplateId, SourceVersion: &now,
+		LaunchTemplateData: &ec2types.RequestLaunchTemplateData{ImageId: &image}, VersionDescription: aws.String("slipway cluster rotate")}
+	if t.LaunchTemplateId == nil {
+		in.LaunchTemplateName = t.LaunchTemplateName
+	}
+	made, err := p.ec2.CreateLaunchTemplateVersion(ctx, in)
 	if err != nil {
 		return "", fmt.Errorf("making a launch template version with image %s: %w", image, err)
 	}
@@ -423,8 +439,13 @@ func (p *rotatePort) UseVersion(ctx context.Context, group, version string) erro
 		return errors.New("not supported: it has no launch template")
 	case g.LaunchTemplate != nil:
 		in.LaunchTemplate = &astypes.LaunchTemplateSpecification{LaunchTemplateId: t.LaunchTemplateId, Version: &version}
+		if t.LaunchTemplateId == nil {
+			in.LaunchTemplate.LaunchTemplateName = t.LaunchTemplateName
+		}
 	default:
-		t.Version, t.LaunchTemplateName = &version, nil
+		if t.Version = &version; t.LaunchTemplateId != nil {
+			t.LaunchTemplateName = nil // one of the two
+		}
 		in.MixedInstancesPolicy = g.MixedInstancesPolicy
 	}
 	_, err = p.as.UpdateAutoScalingGroup(ctx, in)

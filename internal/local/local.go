@@ -210,7 +210,12 @@ func (l *Local) register(files string) error {
 }
 
 // ServeHTTP answers AWS's clients, docker and the local status.
-func (l *Local) ServeHTTP(w http.ResponseWriter, r *http.Request) { l.server.ServeHTTP(w, r) }
+func (l *Local) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if l.cfg.Speed != 1 { // so that a client can tell what time it is here
+		w.Header().Set("Date", l.clock.Now().UTC().Format(http.TimeFormat))
+	}
+	l.server.ServeHTTP(w, r)
+}
 
 // login is how tasks' images are pulled from the registry of this local AWS: as the agent of a container
 // instance does, with a token of its own account.

@@ -158,6 +158,9 @@ func (d *decider) failed() bool {
 			why = fmt.Sprintf("%s of version %s has not joined the cluster within %s", m.EC2ID, m.Version, d.r.Join)
 		}
 	}
+	if d.r.Total > 0 && len(d.old) > d.r.Total {
+		why = fmt.Sprintf("%d instances launched since it began are not of version %s", len(d.old)-d.r.Total, d.r.To)
+	}
 	if why == "" {
 		return false
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -103,9 +104,10 @@ func (e *Engine) act(ctx context.Context, a Action) error {
 
 // Errors of the commands.
 var (
-	ErrNone  = errors.New("no rotation is under way")
-	ErrBusy  = errors.New("a rotation is under way already")
-	ErrRight = errors.New("every instance is right already")
+	ErrNone   = errors.New("no rotation is under way")
+	ErrBusy   = errors.New("a rotation is under way already")
+	ErrPaused = errors.New("the rotation is paused")
+	ErrRight  = errors.New("every instance is right already")
 )
 
 // Propose completes the wish for a group: nothing is done yet. The group in the answer has it as its
@@ -173,6 +175,13 @@ func (e *Engine) Change(ctx context.Context, group string, c Change) error {
 		case ToResume:
 			if r.Phase == Paused {
 				r.Phase, r.Failed = Running, ""
+				old := 0
+				for _, m := range g.Members {
+					if !m.Right {
+						old++
+					}
+				}
+				r.Total = max(r.Total, old)
 			}
 		case ToAbort:
 			r.Phase = Aborting
@@ -214,8 +223,11 @@ func (e *Engine) Watch(ctx context.Context, group string, every time.Duration, b
 			}
 			there = true
 			tell(p)
-			if p.Ended {
+			switch {
+			case p.Ended:
 				return nil
+			case p.Phase == Paused && p.Draining == 0:
+				return fmt.Errorf("group %s: %w: %s", group, ErrPaused, strings.Join(p.Waits, "; "))
 			}
 		}
 		if !there {

@@ -31,16 +31,16 @@ type Group struct {
 type Member struct {
 	EC2ID, Instance string // Instance is the container instance's ARN; empty: not in the cluster (yet)
 	Zone            string
-	Version         string // of the launch template
-	Right           bool   // what it was launched from equals the rotation's target
-	Lifecycle       string // Pending, InService, Terminating:Wait …
-	LaunchedAt      time.Time
-	Ready           bool   // ACTIVE in the cluster, its agent connected
-	Tasks           int    // daemons not counted
-	Marked          bool   // asked to drain, by whomever
-	Ours            bool   // by a rotation
-	Drop            bool   // and the group is to be one smaller afterwards
-	Hard            string // why its drain may have to wait long; such instances come last
+	Version         string    // of the launch template
+	Right           bool      // what it was launched from equals the rotation's target
+	Lifecycle       string    // Pending, InService, Terminating:Wait …
+	LaunchedAt      time.Time // when it joined the cluster, or was launched if it has not
+	Ready           bool      // ACTIVE in the cluster, its agent connected
+	Tasks           int       // daemons not counted
+	Marked          bool      // asked to drain, by whomever
+	Ours            bool      // by a rotation
+	Drop            bool      // and the group is to be one smaller afterwards
+	Hard            string    // why its drain may have to wait long; such instances come last
 	Waits           []string
 }
 
