@@ -55,7 +55,11 @@ func (pr *project) status(ctx context.Context, env string) error {
 	if err != nil {
 		return err
 	}
-	st, err := pr.cloud.Deploy().Status(ctx, ref)
+	cloud, err := pr.cloudOf(env)
+	if err != nil {
+		return err
+	}
+	st, err := cloud.Deploy().Status(ctx, ref)
 	if errors.Is(err, deploy.ErrNotFound) {
 		pr.p.Data("status", env+": not deployed", map[string]any{"environment": env, "deployed": false})
 		return nil
@@ -115,7 +119,11 @@ func newLogsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			seen, err := pr.cloud.Deploy().Read(cmd.Context(), ref)
+			cloud, err := pr.cloudOf(args[0])
+			if err != nil {
+				return err
+			}
+			seen, err := cloud.Deploy().Read(cmd.Context(), ref)
 			if errors.Is(err, deploy.ErrNotFound) {
 				return fmt.Errorf("%s is not deployed; deploy it with: slipway deploy %s", args[0], args[0])
 			}
@@ -126,7 +134,7 @@ func newLogsCommand() *cobra.Command {
 				return fmt.Errorf("%s does not log to CloudWatch Logs", ref.Service)
 			}
 			q.Group, q.Since, q.Follow = seen.LogGroup.Name, pr.now().Add(-since), follow
-			return pr.cloud.Logs(cmd.Context(), q, func(l awscloud.LogLine) {
+			return cloud.Logs(cmd.Context(), q, func(l awscloud.LogLine) {
 				pr.p.Data("log", fmt.Sprintf("%s %s %s", pr.p.paint(dim, l.At.Local().Format("15:04:05.000")), pr.p.paint(colorOf(l.Task), short(l.Task)+"/"+l.Container), l.Message),
 					map[string]any{"at": l.At, "task": l.Task, "container": l.Container, "message": l.Message})
 			})
@@ -163,11 +171,11 @@ func newHistoryCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			repo, err := pr.repository(cmd.Context())
+			repos, err := pr.repositories(cmd.Context())
 			if err != nil {
 				return err
 			}
-			all, err := pr.ledger.History(cmd.Context(), repo)
+			all, err := pr.history(cmd.Context(), repos...)
 			if err != nil {
 				return err
 			}
@@ -208,11 +216,11 @@ func newWhyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			repo, err := pr.repository(cmd.Context())
+			repos, err := pr.repositories(cmd.Context())
 			if err != nil {
 				return err
 			}
-			all, err := pr.ledger.History(cmd.Context(), repo)
+			all, err := pr.history(cmd.Context(), repos...)
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,9 @@ type project struct {
 	getenv   func(string) string
 	now      func() time.Time
 	tools    toolchain
+
+	clouds map[string]*awscloud.Cloud // by region, but the default one
+	homes  map[string]string          // repositories with their registries, by region and name
 }
 
 // openProject reads the definition; every fault in it is shown at its place.
@@ -104,19 +108,108 @@ func (pr *project) spec(env string) (service.Spec, service.Target, error) {
 	return spec, target, nil
 }
 
-// repository is the image repository with its registry.
+// cloudOf reaches the region of an environment.
+func (pr *project) cloudOf(env string) (*awscloud.Cloud, error) {
+	_, target, err := pr.spec(env)
+	if err != nil {
+		return nil, err
+	}
+	return pr.cloudIn(context.Background(), target.Region)
+}
+
+func (pr *project) cloudIn(ctx context.Context, region string) (*awscloud.Cloud, error) {
+	if region == "" || region == pr.cloud.Region() {
+		return pr.cloud, nil
+	}
+	if c := pr.clouds[region]; c != nil {
+		return c, nil
+	}
+	c, err := awscloud.Open(ctx, awscloud.Options{Region: region}) // no call is made
+	if err != nil {
+		return nil, err
+	}
+	if pr.clouds == nil {
+		pr.clouds = map[string]*awscloud.Cloud{}
+	}
+	pr.clouds[region] = c
+	return c, nil
+}
+
+// repository is the image repository that is built into, with its registry.
 func (pr *project) repository(ctx context.Context) (string, error) {
-	if ref, err := image.ParseReference(pr.file.Repository); err == nil && ref.Registry != "" {
+	return pr.home(ctx, "", pr.file.Repository)
+}
+
+// repositoryOf is the image repository an environment is deployed from, with its registry.
+func (pr *project) repositoryOf(ctx context.Context, env string) (string, error) {
+	_, target, err := pr.spec(env)
+	if err != nil {
+		return "", err
+	}
+	if target.Repository == pr.file.Repository { // the one that is built into, wherever the environment is
+		return pr.repository(ctx)
+	}
+	return pr.home(ctx, target.Region, target.Repository)
+}
+
+// repositories are those of all environments, the one that is built into first.
+func (pr *project) repositories(ctx context.Context) ([]string, error) {
+	repo, err := pr.repository(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := []string{repo}
+	for _, env := range pr.file.Environments() {
+		if repo, err = pr.repositoryOf(ctx, env); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(out, repo) {
+			out = append(out, repo)
+		}
+	}
+	return out, nil
+}
+
+func (pr *project) home(ctx context.Context, region, name string) (string, error) {
+	if ref, err := image.ParseReference(name); err == nil && ref.Registry != "" {
 		return ref.Name(), nil
 	}
-	r, err := pr.cloud.Repositories().Read(ctx, pr.file.Repository)
+	key := region + "/" + name
+	if uri := pr.homes[key]; uri != "" {
+		return uri, nil
+	}
+	cloud, err := pr.cloudIn(ctx, region)
+	if err != nil {
+		return "", err
+	}
+	r, err := cloud.Repositories().Read(ctx, name)
 	if errors.Is(err, clusterinfra.ErrNotFound) {
-		return "", fmt.Errorf("there is no image repository %q; make it with a slipway_repository, or name another one in slipway.yaml (repository:)", pr.file.Repository)
+		return "", fmt.Errorf("there is no image repository %q in %s; make it with a slipway_repository, or name another one in slipway.yaml (repository:)", name, cloud.Region())
 	}
 	if err != nil {
 		return "", fmt.Errorf("looking up the image repository: %w", err)
 	}
+	if pr.homes == nil {
+		pr.homes = map[string]string{}
+	}
+	pr.homes[key] = r.URI
 	return r.URI, nil
+}
+
+// history is the ledger of these repositories as one; what was copied with an image counts once.
+func (pr *project) history(ctx context.Context, repos ...string) ([]release.Statement, error) {
+	var all []release.Statement
+	for i, repo := range repos {
+		if slices.Contains(repos[:i], repo) {
+			continue
+		}
+		got, err := pr.ledger.History(ctx, repo)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, got...)
+	}
+	return release.Distinct(all), nil
 }
 
 func (pr *project) source(ctx context.Context) (build.Source, error) {

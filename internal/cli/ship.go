@@ -238,14 +238,7 @@ Exit codes: 0 deployed; 2 bad input; 3 failed and rolled back; 4 failed and not 
 					return err
 				}
 			}
-			repo, digest, err := pr.target(ctx, ref)
-			if err != nil {
-				return err
-			}
-			if err := pr.allowed(ctx, env, "", repo, digest); err != nil {
-				return err
-			}
-			return pr.ship(ctx, env, repo, digest)
+			return pr.bringTo(ctx, env, ref)
 		},
 	}
 	f.add(cmd)
@@ -254,10 +247,17 @@ Exit codes: 0 deployed; 2 bad input; 3 failed and rolled back; 4 failed and not 
 	return cmd
 }
 
-// ship deploys, smoke-tests and says so.
+// ship is the only run that changes the environment while it deploys.
 func (pr *project) ship(ctx context.Context, env, repo string, digest image.Digest) error {
+	return pr.claiming(ctx, env, "deployment of "+digest.Short(), func(ctx context.Context) error {
+		return pr.shipClaimed(ctx, env, repo, digest, "")
+	})
+}
+
+// shipClaimed deploys, smoke-tests and says so. Instead is what a rollback replaces, else empty.
+func (pr *project) shipClaimed(ctx context.Context, env, repo string, digest, instead image.Digest) error {
 	pr.p.Line("deploying %s to %s", digest.Short(), env)
-	done, err := pr.deploy(ctx, env, repo, digest)
+	done, err := pr.deployInstead(ctx, env, repo, digest, instead)
 	if err != nil {
 		return err
 	}
@@ -294,15 +294,15 @@ about what the environment before (promotion.from in slipway.yaml, or --from) ru
 			if _, _, err := pr.spec(env); err != nil {
 				return err
 			}
-			repo, err := pr.repository(ctx)
-			if err != nil {
-				return err
-			}
+			var repo string
 			var digest image.Digest
 			if before := cmp.Or(from, pr.file.Promotion[env].From); ref == "" && before != "" {
+				if repo, err = pr.repositoryOf(ctx, before); err != nil {
+					return err
+				}
 				digest, err = pr.runningIn(ctx, before, repo)
 			} else {
-				digest, err = pr.resolve(ctx, repo, ref)
+				repo, digest, err = pr.target(ctx, ref)
 			}
 			if err != nil {
 				return err
@@ -353,19 +353,7 @@ rule and what would satisfy it (exit code 6).`,
 			if err != nil {
 				return err
 			}
-			ctx := cmd.Context()
-			repo, err := pr.repository(ctx)
-			if err != nil {
-				return err
-			}
-			digest, err := pr.runningIn(ctx, from, repo)
-			if err != nil {
-				return err
-			}
-			if err := pr.allowed(ctx, to, from, repo, digest); err != nil {
-				return err
-			}
-			return pr.ship(ctx, to, repo, digest)
+			return pr.promote(cmd.Context(), from, to)
 		},
 	}
 	f.add(cmd)
@@ -388,34 +376,7 @@ func newRollbackCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, env := cmd.Context(), args[0]
-			repo, err := pr.repository(ctx)
-			if err != nil {
-				return err
-			}
-			history, err := pr.ledger.History(ctx, repo)
-			if err != nil {
-				return err
-			}
-			now, running := release.Current(history, env)
-			var digest image.Digest
-			if to != "" {
-				digest, err = pr.resolve(ctx, repo, to)
-			} else if before, ok := release.Previous(history, env); ok {
-				digest = before.Digest
-			} else {
-				err = exitWith(ExitRefused, fmt.Errorf("%s has run nothing else successfully; name an image with --to", env))
-			}
-			if err != nil {
-				return err
-			}
-			if err := pr.ship(ctx, env, repo, digest); err != nil {
-				return err
-			}
-			if !running || now.Digest == digest {
-				return nil
-			}
-			return pr.record(ctx, repo, release.Statement{Kind: release.RolledBack, Subject: now.Digest, Environment: env, Outcome: release.Succeeded, To: digest})
+			return pr.rollback(cmd.Context(), args[0], to)
 		},
 	}
 	f.add(cmd)

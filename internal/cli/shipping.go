@@ -25,6 +25,11 @@ type shipped struct {
 
 // deploy brings a digest to an environment by Terraform and records how it went.
 func (pr *project) deploy(ctx context.Context, env, repo string, digest image.Digest) (shipped, error) {
+	return pr.deployInstead(ctx, env, repo, digest, "")
+}
+
+// deployInstead is deploy, for a rollback with what it replaces.
+func (pr *project) deployInstead(ctx context.Context, env, repo string, digest, instead image.Digest) (shipped, error) {
 	out := shipped{Environment: env, Repository: repo, Digest: digest}
 	name := pr.releaseName(ctx, repo, digest)
 	p, err := pr.plan(ctx, env, repo+"@"+string(digest), name)
@@ -37,7 +42,7 @@ func (pr *project) deploy(ctx context.Context, env, repo string, digest image.Di
 		pr.p.Line("plan: %d to add, %d to change, %d to remove", p.plan.Changes.Add, p.plan.Changes.Change, p.plan.Changes.Remove)
 	}
 	err = pr.apply(ctx, p)
-	st := release.Statement{Kind: release.DeployedTo, Subject: digest, Environment: env, Outcome: release.Succeeded}
+	st := release.Statement{Kind: release.DeployedTo, Subject: digest, Environment: env, Outcome: release.Succeeded, Instead: instead}
 	if err != nil {
 		if exitCode(err) == ExitRolledBack || exitCode(err) == ExitNotRolledBack {
 			st.Outcome = release.Failed
@@ -54,11 +59,30 @@ func (pr *project) deploy(ctx context.Context, env, repo string, digest image.Di
 	}
 	out.URL, _ = outputs["url"].Value.(string)
 	st.Revision, _ = outputs["task_definition_arn"].Value.(string)
+	if !p.plan.Changes.Any() && pr.recorded(ctx, repo, st) { // run again
+		out.Tag, err = pr.tagDeployed(ctx, env, repo, digest)
+		return out, err
+	}
 	if err := pr.record(ctx, repo, st); err != nil {
 		return out, err
 	}
 	out.Tag, err = pr.tagDeployed(ctx, env, repo, digest)
 	return out, err
+}
+
+// recorded says that the last thing that happened to the environment is this deployment.
+func (pr *project) recorded(ctx context.Context, repo string, st release.Statement) bool {
+	history, err := pr.ledger.History(ctx, repo)
+	if err != nil {
+		return false
+	}
+	var last release.Statement
+	for _, s := range history { // oldest first
+		if s.Environment == st.Environment && (s.Kind == release.DeployedTo || s.Kind == release.RolledBack) {
+			last = s
+		}
+	}
+	return last.Kind == release.DeployedTo && last.Subject == st.Subject && last.Outcome == st.Outcome && last.Revision == st.Revision
 }
 
 // causeOf is the cause of a failed deployment, which the provider gives in one sentence.
@@ -117,7 +141,11 @@ func (pr *project) smoke(ctx context.Context, env string) error {
 	if err != nil {
 		return err
 	}
-	st, err := pr.cloud.Deploy().Status(ctx, deploy.Ref{Cluster: spec.Cluster, Service: deploy.ServiceName(spec)})
+	cloud, err := pr.cloudOf(env)
+	if err != nil {
+		return err
+	}
+	st, err := cloud.Deploy().Status(ctx, deploy.Ref{Cluster: spec.Cluster, Service: deploy.ServiceName(spec)})
 	if err != nil {
 		return fmt.Errorf("looking up the service: %w", err)
 	}
@@ -176,7 +204,16 @@ func (pr *project) allowed(ctx context.Context, env, from, repo string, digest i
 	if from != "" {
 		policy.From = from
 	}
-	history, err := pr.ledger.History(ctx, repo)
+	repos := []string{repo}
+	if own, err := pr.repositoryOf(ctx, env); err == nil {
+		repos = append(repos, own)
+	}
+	if policy.From != "" {
+		if own, err := pr.repositoryOf(ctx, policy.From); err == nil {
+			repos = append(repos, own)
+		}
+	}
+	history, err := pr.history(ctx, repos...)
 	if err != nil {
 		return err
 	}
@@ -204,7 +241,11 @@ func (pr *project) runningIn(ctx context.Context, env, repo string) (image.Diges
 	if err != nil {
 		return "", err
 	}
-	seen, err := pr.cloud.Deploy().Read(ctx, deploy.Ref{Cluster: spec.Cluster, Service: deploy.ServiceName(spec)})
+	cloud, err := pr.cloudOf(env)
+	if err != nil {
+		return "", err
+	}
+	seen, err := cloud.Deploy().Read(ctx, deploy.Ref{Cluster: spec.Cluster, Service: deploy.ServiceName(spec)})
 	if err != nil {
 		return "", fmt.Errorf("looking at what %s runs: %w", env, err)
 	}

@@ -158,7 +158,11 @@ func (pr *project) howItEnded(ctx context.Context, spec service.Spec, f *tfexec.
 	if !strings.Contains(f.Error(), "deployment of") {
 		return ExitFailed
 	}
-	seen, err := pr.cloud.Deploy().Read(context.WithoutCancel(ctx), deploy.Ref{Cluster: spec.Cluster, Service: deploy.ServiceName(spec)})
+	cloud, err := pr.cloudOf(spec.Environment)
+	if err != nil {
+		return ExitFailed
+	}
+	seen, err := cloud.Deploy().Read(context.WithoutCancel(ctx), deploy.Ref{Cluster: spec.Cluster, Service: deploy.ServiceName(spec)})
 	switch {
 	case err != nil || seen.Last == nil:
 		return ExitFailed

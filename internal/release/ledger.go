@@ -135,6 +135,22 @@ func (l Ledger) Current(ctx context.Context, repo, env string) (Running, bool, e
 	return r, ok, nil
 }
 
+// Distinct is the statements without those that are there twice, oldest first: an image that is copied
+// takes its statements with it.
+func Distinct(statements []Statement) []Statement {
+	seen := map[string]bool{}
+	var out []Statement
+	for _, s := range statements {
+		text, err := s.Encode()
+		if key := string(text); err == nil && !seen[key] {
+			seen[key] = true
+			out = append(out, s)
+		}
+	}
+	sortByTime(out)
+	return out
+}
+
 func sortByTime(s []Statement) {
 	slices.SortStableFunc(s, func(a, b Statement) int {
 		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Subject, b.Subject), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Environment, b.Environment))
@@ -182,6 +198,9 @@ func timeline(statements []Statement, env string) (now Running, before []Running
 			if now.Digest != "" {
 				before = append(before, now)
 			}
+			if s.Instead != "" {
+				before = slices.DeleteFunc(before, func(r Running) bool { return r.Digest == s.Instead })
+			}
 			now = Running{Digest: s.Subject, Since: s.At, By: s}
 		case RolledBack:
 			before = slices.DeleteFunc(before, func(r Running) bool { return r.Digest == s.Subject })
@@ -191,6 +210,23 @@ func timeline(statements []Statement, env string) (now Running, before []Running
 		}
 	}
 	return now, before
+}
+
+// UnfinishedRollback is the statement that an interrupted rollback of the environment has not made yet:
+// what it replaced is not said to be rolled back.
+func UnfinishedRollback(statements []Statement, env string) (Statement, bool) {
+	sorted := slices.Clone(statements)
+	sortByTime(sorted)
+	var last Statement
+	for _, s := range sorted {
+		if s.Environment == env && s.Outcome == Succeeded && (s.Kind == DeployedTo || s.Kind == RolledBack) {
+			last = s
+		}
+	}
+	if last.Kind != DeployedTo || last.Instead == "" {
+		return Statement{}, false
+	}
+	return Statement{Kind: RolledBack, Subject: last.Instead, Environment: env, Outcome: Succeeded, To: last.Subject}, true
 }
 
 // About is the part of the statements that is about one digest.

@@ -52,6 +52,7 @@ type Statement struct {
 	Revision string       // of DeployedTo: what runs it, such as the task definition's ARN
 	Severity Severity     // of Scanned: the worst finding
 	To       image.Digest // of RolledBack: what runs instead
+	Instead  image.Digest // of DeployedTo by a rollback: what it replaces
 
 	Details map[string]string // free; no secrets
 }
@@ -137,6 +138,7 @@ type predicate struct {
 	Revision    string            `json:"revision,omitempty"`
 	Severity    Severity          `json:"severity,omitempty"`
 	To          image.Digest      `json:"to,omitempty"`
+	Instead     image.Digest      `json:"instead,omitempty"`
 	Details     map[string]string `json:"details,omitempty"`
 }
 
@@ -150,7 +152,7 @@ func (s Statement) Encode() ([]byte, error) {
 		Subject:       []subject{{Name: s.Repository, Digest: map[string]string{"sha256": s.Subject.Hex()}}},
 		PredicateType: predicatePrefix + string(s.Kind) + predicateSuffix,
 		Predicate: predicate{At: s.At.UTC(), By: s.By, Environment: s.Environment, Outcome: s.Outcome, BuildURL: s.BuildURL,
-			Commit: s.Commit, GitTags: s.GitTags, Author: s.Author, Dirty: s.Dirty, Revision: s.Revision, Severity: s.Severity, To: s.To, Details: s.Details},
+			Commit: s.Commit, GitTags: s.GitTags, Author: s.Author, Dirty: s.Dirty, Revision: s.Revision, Severity: s.Severity, To: s.To, Instead: s.Instead, Details: s.Details},
 	})
 }
 
@@ -172,7 +174,7 @@ func Decode(on image.Digest, payload []byte) (Statement, error) {
 	p := e.Predicate
 	s := Statement{Kind: Kind(kind), Repository: e.Subject[0].Name, Subject: on, Environment: p.Environment, Outcome: p.Outcome,
 		At: p.At, By: p.By, BuildURL: p.BuildURL, Commit: p.Commit, GitTags: p.GitTags, Author: p.Author, Dirty: p.Dirty,
-		Revision: p.Revision, Severity: p.Severity, To: p.To, Details: p.Details}
+		Revision: p.Revision, Severity: p.Severity, To: p.To, Instead: p.Instead, Details: p.Details}
 	if err := s.Check(); err != nil {
 		return Statement{}, err
 	}

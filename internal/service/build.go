@@ -59,7 +59,7 @@ func (b *builder) spec(cfg *fileConfig, s *settings) Spec {
 }
 
 func (b *builder) target(s *settings) Target {
-	t := Target{Region: s.Region}
+	t := Target{Region: s.Region, Repository: or(s.Repository, b.file.Repository)}
 	if c := s.State; c != nil {
 		t.State = &State{Bucket: c.Bucket, Region: or(c.Region, s.Region), KMSKey: c.KMSKey,
 			Key: or(c.Key, fmt.Sprintf("slipway/%s/%s.tfstate", b.file.Service, b.env))}

@@ -9,7 +9,6 @@ type fileConfig struct {
 	Team         string                     `yaml:"team" jsonschema:"pattern=^[a-z0-9][a-z0-9-]*$,maxLength=63" jsonschema_description:"The team that owns the service"`
 	Build        *buildConfig               `yaml:"build" jsonschema_description:"How the image of the main container is made; default: ko ."`
 	Test         *testConfig                `yaml:"test" jsonschema_description:"The command that tests the service before its image is built; default: go test ./..."`
-	Repository   string                     `yaml:"repository" jsonschema:"pattern=^[a-z0-9]+([._/-][a-z0-9]+)*$,maxLength=256" jsonschema_description:"Name of the image repository; default: the service's name"`
 	ImageTags    imageTagsConfig            `yaml:"image_tags" jsonschema_description:"Which tags images get"`
 	RequiredTags []string                   `yaml:"required_tags" jsonschema_description:"Tags that every environment must set"`
 	Promotion    map[string]promotionConfig `yaml:"promotion" jsonschema_description:"What an image must have passed before it is deployed to an environment"`
@@ -66,6 +65,7 @@ type freezeConfig struct {
 type settings struct {
 	Kind         string                     `yaml:"kind" jsonschema:"enum=service,enum=daemon,enum=worker,enum=job" jsonschema_description:"service: kept running; daemon: one on each instance; worker: scaled on a queue; job: runs to its end"`
 	Cluster      string                     `yaml:"cluster" jsonschema:"pattern=^[A-Za-z0-9_-]+$,maxLength=255" jsonschema_description:"Name of the ECS cluster"`
+	Repository   string                     `yaml:"repository" jsonschema:"pattern=^([A-Za-z0-9.-]+[.:][A-Za-z0-9.:-]*/)?[a-z0-9]+([._/-][a-z0-9]+)*$,maxLength=256" jsonschema_description:"The image repository: its name, or with its registry. An environment with another one gets its images copied there when they are promoted. Default: the service's name"`
 	Region       string                     `yaml:"region" jsonschema:"pattern=^[a-z]{2}(-[a-z]+)+-[0-9]$" jsonschema_description:"AWS region; default: that of the AWS configuration"`
 	State        *stateConfig               `yaml:"state" jsonschema_description:"Where Terraform keeps its state; default: a local file"`
 	Launch       string                     `yaml:"launch" jsonschema:"enum=ec2,enum=fargate,enum=fargate-spot,enum=external" jsonschema_description:"What runs the tasks; default: ec2"`

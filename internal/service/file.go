@@ -84,7 +84,9 @@ type Freeze struct {
 // Target is where an environment is: what Terraform's root module needs beside the Spec.
 type Target struct {
 	Region string // empty = that of the AWS configuration
-	State  *State // nil = a local file
+	// Repository is the image repository it is deployed from, with its registry or without.
+	Repository string
+	State      *State // nil = a local file
 }
 
 // State is a Terraform state in S3, locked by a file beside it.

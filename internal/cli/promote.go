@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/slipway-ecs/slipway/internal/image"
+	"github.com/slipway-ecs/slipway/internal/registry"
+	"github.com/slipway-ecs/slipway/internal/release"
+)
+
+// promote deploys to one environment what another one runs. Everything is decided while no other run
+// changes the environment. Every step leaves what a second run finds and goes on from, so whoever was
+// killed is run again.
+func (pr *project) promote(ctx context.Context, from, to string) error {
+	return pr.claiming(ctx, to, fmt.Sprintf("promotion from %s to %s", from, to), func(ctx context.Context) error {
+		repo, err := pr.repositoryOf(ctx, from)
+		if err != nil {
+			return err
+		}
+		digest, err := pr.runningIn(ctx, from, repo)
+		if err != nil {
+			return err
+		}
+		if err := pr.allowed(ctx, to, from, repo, digest); err != nil {
+			return err
+		}
+		own, err := pr.bring(ctx, repo, digest, to)
+		if err != nil {
+			return err
+		}
+		return pr.shipClaimed(ctx, to, own, digest, "")
+	})
+}
+
+// bringTo deploys an image to an environment, from wherever it is.
+func (pr *project) bringTo(ctx context.Context, env, ref string) error {
+	repo, digest, err := pr.target(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return pr.claiming(ctx, env, "deployment of "+digest.Short(), func(ctx context.Context) error {
+		if err := pr.allowed(ctx, env, "", repo, digest); err != nil {
+			return err
+		}
+		own, err := pr.bring(ctx, repo, digest, env)
+		if err != nil {
+			return err
+		}
+		return pr.shipClaimed(ctx, env, own, digest, "")
+	})
+}
+
+// How long is waited for a replica, and how often it is looked for. ECR copies most images in less than
+// 30 minutes, small ones in seconds; what is not there by then is copied here.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html
+const (
+	replicaWait = 2 * time.Minute
+	replicaLook = 2 * time.Second
+)
+
+// bring puts the image, with what is recorded beside it, into the repository of the environment, and
+// returns that repository. The digest stays the same. Where ECR replicates, that is awaited.
+func (pr *project) bring(ctx context.Context, repo string, digest image.Digest, env string) (string, error) {
+	own, err := pr.repositoryOf(ctx, env)
+	if err != nil || own == repo {
+		return repo, err
+	}
+	here := func() (bool, error) {
+		_, err := pr.registry.Resolve(ctx, own+"@"+string(digest))
+		var none *registry.NotFoundError
+		if errors.As(err, &none) {
+			return false, nil
+		}
+		return err == nil, err
+	}
+	there, err := here()
+	if err != nil {
+		return "", err
+	}
+	if !there && pr.replicated(ctx, repo, own) {
+		pr.p.Line("waiting for the replica of %s in %s", digest.Short(), own)
+		for end := pr.now().Add(replicaWait); !there && pr.now().Before(end); {
+			select {
+			case <-ctx.Done():
+				return "", ctx.Err()
+			case <-time.After(replicaLook):
+			}
+			if there, err = here(); err != nil {
+				return "", err
+			}
+		}
+	}
+	if !there {
+		pr.p.Line("copying %s from %s to %s", digest.Short(), repo, own)
+	}
+	// Also of an image that is there: what was recorded since then is not.
+	return own, pr.registry.Copy(ctx, repo, digest, own)
+}
+
+// replicated says whether ECR copies images of one repository to the other.
+func (pr *project) replicated(ctx context.Context, repo, own string) bool {
+	a, err := image.ParseReference(repo)
+	if err != nil {
+		return false
+	}
+	b, err := image.ParseReference(own)
+	if err != nil || a.Repository != b.Repository {
+		return false
+	}
+	_, from, ok := image.ECR(a.Registry)
+	account, region, ok2 := image.ECR(b.Registry)
+	if !ok || !ok2 {
+		return false
+	}
+	cloud, err := pr.cloudIn(ctx, from)
+	if err != nil {
+		return false
+	}
+	yes, err := cloud.Replicates(ctx, a.Repository, account, region)
+	return err == nil && yes // who may not ask copies
+}
+
+// rollback deploys what ran before, or the image that is named.
+func (pr *project) rollback(ctx context.Context, env, to string) error {
+	repo, err := pr.repositoryOf(ctx, env)
+	if err != nil {
+		return err
+	}
+	return pr.claiming(ctx, env, "rollback", func(ctx context.Context) error {
+		history, err := pr.ledger.History(ctx, repo)
+		if err != nil {
+			return err
+		}
+		now, running := release.Current(history, env)
+		if left, ok := release.UnfinishedRollback(history, env); ok && to == "" {
+			pr.p.Line("finishing the rollback from %s to %s, which was interrupted", left.Subject.Short(), left.To.Short())
+			if err := pr.shipClaimed(ctx, env, repo, left.To, left.Subject); err != nil {
+				return err
+			}
+			return pr.record(ctx, repo, left)
+		}
+		var digest image.Digest
+		if to != "" {
+			digest, err = pr.resolve(ctx, repo, to)
+		} else if before, ok := release.Previous(history, env); ok {
+			digest = before.Digest
+		} else {
+			err = exitWith(ExitRefused, fmt.Errorf("%s has run nothing else successfully; name an image with --to", env))
+		}
+		if err != nil {
+			return err
+		}
+		if !running || now.Digest == digest {
+			return pr.shipClaimed(ctx, env, repo, digest, "")
+		}
+		if err := pr.shipClaimed(ctx, env, repo, digest, now.Digest); err != nil {
+			return err
+		}
+		return pr.record(ctx, repo, release.Statement{Kind: release.RolledBack, Subject: now.Digest, Environment: env, Outcome: release.Succeeded, To: digest})
+	})
+}
