@@ -63,6 +63,11 @@ func (r *reconciliation) swap(s rollout.Shift) error {
 		}
 	}
 	next, wait := s.Next(st)
+	if ready, done, err := r.runHooks(); done || err != nil {
+		return err
+	} else if !ready && next != st.Name { // the stage has done its work and waits for its hooks
+		next, wait = st.Name, 0
+	}
 	switch {
 	case next == "":
 		r.conclude(rollout.Plan{Complete: true})
@@ -81,10 +86,6 @@ func (r *reconciliation) swap(s rollout.Shift) error {
 func (r *reconciliation) unsupported(s rollout.Shift) string {
 	if err := s.Check(); err != nil {
 		return err.Error()
-	}
-	c := r.svc.Spec.DeploymentConfiguration
-	if len(c.LifecycleHooks) > 0 {
-		return "not supported by this local AWS: deployment lifecycle hooks"
 	}
 	for _, lb := range r.specOf(r.primary).LoadBalancers {
 		if lb.AdvancedConfiguration != nil && r.s.cfg.Traffic == nil {

@@ -32,6 +32,7 @@ type reconciliation struct {
 	hungry      bool
 	zone        string // where a task shall start to balance the zones; quietly, if there is no room
 	waiting     int    // unplaced tasks of the cluster; -1: not counted yet
+	calls       []hookCall
 }
 
 // reconcile looks at a service and does what can be done now. wake, if not zero, is when time alone
@@ -54,6 +55,9 @@ func (s *Services) reconcile(key string) (wake time.Time, err error) {
 		return time.Time{}, err
 	}
 	mark(s.hungry, cluster, key, r.hungry)
+	for _, c := range r.calls {
+		c.begin()
+	}
 	return r.wake, nil
 }
 
@@ -72,6 +76,9 @@ func (r *reconciliation) run() error {
 	r.read()
 	if svc.Status == "DRAINING" {
 		return r.windDown()
+	}
+	if deployedElsewhere(svc) {
+		return r.taskSets()
 	}
 	if r.primary == nil {
 		return nil // no deployment yet
@@ -147,7 +154,8 @@ func (r *reconciliation) saveRun(d *state.Deployment, f func(*state.ServiceDeplo
 	if moved {
 		next.UpdatedAt = r.now // so it is also since when the stage lasts
 	}
-	if moved || next.FailureCount != old.FailureCount || next.CircuitBreakerStatus != old.CircuitBreakerStatus || next.RollbackRevision != old.RollbackRevision {
+	if moved || next.FailureCount != old.FailureCount || next.CircuitBreakerStatus != old.CircuitBreakerStatus || next.RollbackRevision != old.RollbackRevision ||
+		!slices.EqualFunc(next.Hooks, old.Hooks, func(a, b state.HookRun) bool { return a.ID == b.ID && a.Status == b.Status }) {
 		r.s.cfg.State.ServiceDeployments.Put(r.tx, next.ARN, &next)
 	}
 }
@@ -220,10 +228,10 @@ func (r *reconciliation) count() {
 	}
 	for _, d := range slices.Clone(r.deployments) {
 		n := failed[d.ID]
-		if n == 0 || d.RolloutState != "IN_PROGRESS" && d.ID != r.primary.ID {
+		if n == 0 || d.RolloutState != "IN_PROGRESS" && (r.primary == nil || d.ID != r.primary.ID) {
 			continue
 		}
-		if d.ID == r.primary.ID && !first {
+		if r.primary != nil && d.ID == r.primary.ID && !first {
 			k := r.s.streak[r.key]
 			if k == nil {
 				k = &streak{}

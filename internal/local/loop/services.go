@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/clock"
@@ -17,6 +18,7 @@ type ServicesConfig struct {
 	Subnets Subnets
 	Traffic Traffic      // nil: deployments that shift a listener rule's traffic fail with a reason
 	Alarms  Alarms       // nil: the alarms of deployments are not looked at
+	Hooks   Hooks        // nil: deployments with functions as lifecycle hooks are rolled back with a reason
 	Log     *slog.Logger // nil: silent
 }
 
@@ -45,6 +47,11 @@ type Services struct {
 	streak map[string]*streak         // by service
 	// weights are what listener rules were last told, so that they are not told again.
 	weights map[string]string
+
+	life    context.Context // of Run: what goes on in the background ends with it
+	wg      sync.WaitGroup
+	callMu  sync.Mutex
+	calling map[string]bool // lifecycle hooks whose functions are being called
 }
 
 // seenTask is what is done once for a task that was asked to stop.
@@ -61,7 +68,7 @@ func NewServices(cfg ServicesConfig) *Services {
 	cfg.Log = discardLog(cfg.Log)
 	return &Services{
 		cfg: cfg, fleet: newFleet(), dirty: map[string]bool{}, wakes: map[string]time.Time{}, hungry: map[string]map[string]bool{},
-		alone: map[string]map[string]bool{}, seen: map[string]*seenTask{}, known: map[string]bool{}, streak: map[string]*streak{}, weights: map[string]string{},
+		alone: map[string]map[string]bool{}, seen: map[string]*seenTask{}, known: map[string]bool{}, streak: map[string]*streak{}, weights: map[string]string{}, calling: map[string]bool{},
 	}
 }
 
@@ -74,6 +81,10 @@ const gather = 20 * time.Millisecond
 // Run reconciles services until ctx ends; it returns the context's error.
 func (s *Services) Run(ctx context.Context) error {
 	db := s.cfg.State.DB
+	life, end := context.WithCancel(ctx)
+	s.life = life
+	defer s.wg.Wait()
+	defer end()
 	w := db.Watch(state.TableServices, state.TableDeployments, state.TableServiceDeployments, state.TableTasks,
 		state.TableContainerInstances, state.TableTargetHealth, state.TableTargets)
 	defer w.Stop()

@@ -65,6 +65,18 @@ type Deployment struct {
 	CreatedAt         time.Time
 	UpdatedAt         time.Time
 	CompletedAt       time.Time // zero until COMPLETED once: rollback goes to the newest completed one
+	TaskSet           *TaskSet  // of a service whose deployments another controller makes; then the status may be DRAINING
+}
+
+// TaskSet is what a Deployment is beyond that where somebody else deploys: EXTERNAL and CODE_DEPLOY.
+type TaskSet struct {
+	ARN        string
+	ExternalID string
+	StartedBy  string
+	Scale      float64 // percent of the service's desired count
+	Stability  string  // STEADY_STATE, STABILIZING: written by the service loop
+	StableAt   time.Time
+	Tags       []ecsapi.Tag
 }
 
 // ServiceDeployment is what DescribeServiceDeployments shows. Key: ARN.
@@ -83,6 +95,20 @@ type ServiceDeployment struct {
 	FailureCount, Threshold                 int
 	CreatedAt, StartedAt, FinishedAt        time.Time
 	StoppedAt, UpdatedAt                    time.Time
+	Hooks                                   []HookRun // lifecycle hooks of the stages reached so far
+}
+
+// HookRun is a lifecycle hook at work in a stage of a service deployment.
+type HookRun struct {
+	ID, Stage     string
+	Hook          int    // which of the configuration's hooks
+	TargetType    string // PAUSE, AWS_LAMBDA
+	TargetARN     string
+	Status        string // AWAITING_ACTION, IN_PROGRESS, SUCCEEDED, FAILED, TIMED_OUT
+	Reason        string // why it FAILED
+	ExpiresAt     time.Time
+	TimeoutAction string    // CONTINUE, ROLLBACK
+	CallAt        time.Time // when a target that asked for time is called again
 }
 
 // ServiceRevision is the snapshot a deployment rolls out. Key: ARN.
@@ -136,6 +162,21 @@ type Task struct {
 	CreatedAt, PullStartedAt, PullStoppedAt, ConnectivityAt time.Time
 	StartedAt, StoppingAt, ExecutionStoppedAt, StoppedAt    time.Time
 	HealthySince                                            time.Time // since when every health condition holds; zero: not healthy
+
+	DaemonARN  string            // of the daemon a task belongs to; empty for all others
+	Volumes    []Volume          // EBS volumes attached to the task
+	Attachment map[string]string // states of attachments that an agent has reported, by id
+}
+
+// Volume is an EBS volume attached to a task.
+type Volume struct {
+	Name, ID             string // as the task definition calls it; vol-…
+	AttachmentID         string
+	SizeGiB              int
+	Type, FilesystemType string
+	RoleARN              string
+	Keep                 bool // deleteOnTermination is false
+	Tags                 []ecsapi.Tag
 }
 
 // TaskContainer is a container of a task.
@@ -186,6 +227,7 @@ type ContainerInstance struct {
 	Tags                 []ecsapi.Tag
 	RegisteredAt         time.Time
 	Version              int64
+	IdleSince            time.Time // managed instances: since when no task but daemons' is on it
 }
 
 // CapacityProvider is an ECS capacity provider. Key: name.
@@ -195,3 +237,50 @@ type CapacityProvider struct {
 
 // AccountSetting is an ECS account setting. Key: principal ARN + "/" + name.
 type AccountSetting struct{ Principal, Name, Value string }
+
+// DaemonDefinition is a revision of a daemon task definition. Key: as of task definitions.
+type DaemonDefinition struct {
+	Family   string
+	Revision int
+	Def      ecsapi.DaemonTaskDefinition
+	Tags     []ecsapi.Tag
+}
+
+// Daemon is one task on every container instance of some capacity providers. Key: ARN.
+type Daemon struct {
+	ARN, Name, ClusterName, ClusterARN string
+	Status                             string   // ACTIVE, DELETE_IN_PROGRESS
+	Definition                         string   // ARN of the daemon task definition
+	Providers                          []string // names of capacity providers
+	Configuration                      *ecsapi.DaemonDeploymentConfiguration
+	Tags                               []ecsapi.Tag
+	PropagateTags                      string
+	ManagedTags, EnableExec            bool
+	Revision                           string // ARN of the one that new instances get
+	Deployment                         string // ARN of the newest
+	CreatedAt, UpdatedAt               time.Time
+}
+
+// DaemonRevision is a snapshot of a daemon. Key: ARN.
+type DaemonRevision struct {
+	ARN, Daemon string
+	Spec        Daemon
+	Images      []ecsapi.DaemonContainerImage
+	CreatedAt   time.Time
+}
+
+// DaemonDeployment takes the instances of a daemon's providers from one revision to another. Key: ARN.
+type DaemonDeployment struct {
+	ARN, Daemon                      string
+	Status, StatusReason             string // as a ServiceDeployment's
+	Target                           string // revision; empty: the daemon is deleted
+	Sources                          []string
+	Failures, Threshold              int
+	Breaker                          string // MONITORING, MONITORING_COMPLETE, TRIGGERED
+	AlarmsTriggered                  []string
+	RollbackRevision, RollbackReason string
+	BakingSince                      time.Time
+	CreatedAt, StartedAt             time.Time
+	StoppedAt, FinishedAt            time.Time
+	RollbackAt                       time.Time
+}

@@ -18,6 +18,10 @@ const (
 	TableContainerInstances = "ecs.containerinstances"
 	TableCapacityProviders  = "ecs.capacityproviders"
 	TableAccountSettings    = "ecs.accountsettings"
+	TableDaemonDefinitions  = "ecs.daemondefinitions"
+	TableDaemons            = "ecs.daemons"
+	TableDaemonRevisions    = "ecs.daemonrevisions"
+	TableDaemonDeployments  = "ecs.daemondeployments"
 	TableTargets            = "elb.targets"
 	TableTargetHealth       = "elb.targethealth"
 )
@@ -36,6 +40,10 @@ type ECS struct {
 	ContainerInstances *Table[ContainerInstance]
 	CapacityProviders  *Table[CapacityProvider]
 	AccountSettings    *Table[AccountSetting]
+	DaemonDefinitions  *Table[DaemonDefinition]
+	Daemons            *Table[Daemon]
+	DaemonRevisions    *Table[DaemonRevision]
+	DaemonDeployments  *Table[DaemonDeployment]
 	Targets            *Table[Target]
 	TargetHealth       *Table[TargetHealth]
 
@@ -43,6 +51,7 @@ type ECS struct {
 	TasksByInstance     *Index[Task]              // by container instance ARN, all but STOPPED
 	TasksByCluster      *Index[Task]              // by cluster name
 	TasksByEndpoint     *Index[Task]              // by EndpointKey of host ports and of the ENI's address, all but STOPPED
+	TasksByDaemon       *Index[Task]              // by daemon ARN
 	InstancesByCluster  *Index[ContainerInstance] // by cluster name
 	InstancesByEC2      *Index[ContainerInstance] // by EC2 instance id
 	DeploymentsByARN    *Index[Deployment]        // by service deployment ARN
@@ -62,6 +71,7 @@ func NewECS(db *DB) (*ECS, error) {
 		return nonEmpty(t.ContainerInstance)
 	})
 	s.TasksByEndpoint = NewIndex(taskEndpoints)
+	s.TasksByDaemon = NewIndex(func(t *Task) []string { return nonEmpty(t.DaemonARN) })
 	s.InstancesByCluster = NewIndex(func(i *ContainerInstance) []string { return []string{i.ClusterName} })
 	s.InstancesByEC2 = NewIndex(func(i *ContainerInstance) []string { return nonEmpty(i.EC2InstanceID) })
 	s.DeploymentsByARN = NewIndex(func(d *Deployment) []string { return nonEmpty(d.ServiceDeployment) })
@@ -75,10 +85,14 @@ func NewECS(db *DB) (*ECS, error) {
 	add(&err, db, &s.ServiceDeployments, TableServiceDeployments, s.SvcDeploysByService)
 	add(&err, db, &s.ServiceRevisions, TableServiceRevisions, s.RevisionsByService)
 	add(&err, db, &s.ServiceEvents, TableServiceEvents)
-	add(&err, db, &s.Tasks, TableTasks, s.TasksByService, s.TasksByCluster, s.TasksByInstance, s.TasksByEndpoint)
+	add(&err, db, &s.Tasks, TableTasks, s.TasksByService, s.TasksByCluster, s.TasksByInstance, s.TasksByEndpoint, s.TasksByDaemon)
 	add(&err, db, &s.ContainerInstances, TableContainerInstances, s.InstancesByCluster, s.InstancesByEC2)
 	add(&err, db, &s.CapacityProviders, TableCapacityProviders)
 	add(&err, db, &s.AccountSettings, TableAccountSettings)
+	add(&err, db, &s.DaemonDefinitions, TableDaemonDefinitions)
+	add(&err, db, &s.Daemons, TableDaemons)
+	add(&err, db, &s.DaemonRevisions, TableDaemonRevisions)
+	add(&err, db, &s.DaemonDeployments, TableDaemonDeployments)
 	add(&err, db, &s.Targets, TableTargets)
 	add(&err, db, &s.TargetHealth, TableTargetHealth)
 	return s, err

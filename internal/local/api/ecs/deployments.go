@@ -16,6 +16,7 @@ func (a *API) registerDeployments(svc *wire.Service) {
 	wire.Handle(svc, "DescribeServiceDeployments", a.describeServiceDeployments)
 	wire.Handle(svc, "ListServiceDeployments", a.listServiceDeployments)
 	wire.Handle(svc, "StopServiceDeployment", a.stopServiceDeployment)
+	wire.Handle(svc, "ContinueServiceDeployment", a.continueServiceDeployment)
 	wire.Handle(svc, "DescribeServiceRevisions", a.describeServiceRevisions)
 }
 
@@ -135,7 +136,7 @@ func (a *API) showServiceDeployment(tx *state.Tx, sd *state.ServiceDeployment) e
 		StatusReason: wire.NonEmpty(sd.StatusReason), LifecycleStage: wire.NonEmpty(sd.LifecycleStage),
 		CreatedAt: wire.Timestamp(sd.CreatedAt), StartedAt: wire.Timestamp(sd.StartedAt), FinishedAt: wire.Timestamp(sd.FinishedAt),
 		StoppedAt: wire.Timestamp(sd.StoppedAt), UpdatedAt: wire.Timestamp(sd.UpdatedAt),
-		SourceServiceRevisions: []ecsapi.ServiceRevisionSummary{},
+		SourceServiceRevisions: []ecsapi.ServiceRevisionSummary{}, LifecycleHookDetails: showHooks(sd.Hooks),
 		DeploymentCircuitBreaker: &ecsapi.ServiceDeploymentCircuitBreaker{
 			Status: &sd.CircuitBreakerStatus, FailureCount: wire.Int32(sd.FailureCount), Threshold: wire.Int32(sd.Threshold),
 		},

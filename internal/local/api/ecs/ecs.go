@@ -60,6 +60,7 @@ func Register(svc *wire.Service, deps Deps) (*API, error) {
 	a.registerTaskDefinitions(svc)
 	a.registerServices(svc)
 	a.registerDeployments(svc)
+	a.registerTaskSets(svc)
 	a.registerTasks(svc)
 	a.registerInstances(svc)
 	a.registerTags(svc)

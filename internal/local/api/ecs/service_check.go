@@ -228,8 +228,6 @@ func completeDeployment(c *ecsapi.DeploymentConfiguration, old *ecsapi.Deploymen
 		return nil, invalid("Unknown deployment strategy: %s", *out.Strategy)
 	case daemon && *out.Strategy != "ROLLING":
 		return nil, invalid("The deployment strategy %s is not supported with the DAEMON scheduling strategy.", *out.Strategy)
-	case len(out.LifecycleHooks) > 0:
-		return nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: lifecycle hooks of deployments")
 	case *out.MinimumHealthyPercent < 0 || !daemon && *out.MinimumHealthyPercent > *out.MaximumPercent || *out.MinimumHealthyPercent > 100:
 		return nil, invalid("minimumHealthyPercent must be between 0 and 100, and not greater than maximumPercent.")
 	case *out.MaximumPercent == 0 || *out.MaximumPercent <= *out.MinimumHealthyPercent && *out.MaximumPercent < 100:
@@ -238,6 +236,9 @@ func completeDeployment(c *ecsapi.DeploymentConfiguration, old *ecsapi.Deploymen
 		return nil, invalid("For a service with the DAEMON scheduling strategy maximumPercent must be 100 or greater.")
 	case *out.BakeTimeInMinutes < 0 || *out.BakeTimeInMinutes > 1440:
 		return nil, invalid("bakeTimeInMinutes must be between 0 and 1440.")
+	}
+	if err := checkHooks(&out); err != nil {
+		return nil, err
 	}
 	return &out, completeSteps(&out)
 }

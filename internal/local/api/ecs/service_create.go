@@ -55,8 +55,11 @@ func (a *API) createService(ctx context.Context, in *ecsapi.CreateServiceInput) 
 			DesiredCount: desired, Spec: *spec, Tags: in.Tags, CreatedAt: now, UpdatedAt: now, StatusAt: now,
 		}
 		a.State.Services.Put(tx, key, s)
-		if controller(s) == "ECS" {
+		switch controller(s) {
+		case "ECS":
 			a.deploy(ctx, tx, s, td, revisionOf(in))
+		case "CODE_DEPLOY": // the first task set is ECS's, the others CodeDeploy's
+			a.addTaskSet(ctx, tx, s, spec, td, "PRIMARY", state.TaskSet{Scale: 100, StartedBy: "CODE_DEPLOY"})
 		}
 		if in.ClientToken != nil {
 			a.remember(tx, token, in, []string{s.ARN})
@@ -106,11 +109,11 @@ func (a *API) newSpec(ctx context.Context, tx *state.Tx, c *state.Cluster, in *e
 	switch {
 	case !slices.Contains([]string{"ECS", "CODE_DEPLOY", "EXTERNAL"}, kind):
 		return nil, nil, invalid("Unknown deployment controller: %s", kind)
-	case kind == "CODE_DEPLOY":
-		return nil, nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: the CODE_DEPLOY deployment controller")
-	case kind == "EXTERNAL":
-		return nil, nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: the EXTERNAL deployment controller")
-	case wire.Value(in.TaskDefinition) == "":
+	case kind == "EXTERNAL" && (in.TaskDefinition != nil || len(in.LoadBalancers) > 0 || in.NetworkConfiguration != nil || in.PlatformVersion != nil):
+		return nil, nil, invalid("With the EXTERNAL deployment controller the task definition, load balancers, network configuration and platform version belong to the task sets.")
+	case kind != "ECS" && daemon:
+		return nil, nil, invalid("The %s deployment controller does not support the DAEMON scheduling strategy.", kind)
+	case kind != "EXTERNAL" && wire.Value(in.TaskDefinition) == "":
 		return nil, nil, invalid("TaskDefinition can not be blank.")
 	case !daemon && in.DesiredCount == nil:
 		return nil, nil, invalid("The desired count must be specified for a service with the REPLICA scheduling strategy.")
@@ -123,16 +126,19 @@ func (a *API) newSpec(ctx context.Context, tx *state.Tx, c *state.Cluster, in *e
 	case daemon && len(in.PlacementStrategy) > 0:
 		return nil, nil, invalid("The daemon scheduling strategy does not support placement strategies.")
 	}
-	td, err := a.usable(tx, *in.TaskDefinition)
-	if err != nil {
-		return nil, nil, err
+	var td *state.TaskDefinition
+	var err error
+	if kind != "EXTERNAL" {
+		if td, err = a.usable(tx, *in.TaskDefinition); err != nil {
+			return nil, nil, err
+		}
 	}
 	launchType, strategy, err := a.launch(tx, c, in.LaunchType, in.CapacityProviderStrategy)
 	if err != nil {
 		return nil, nil, err
 	}
 	spec := &ecsapi.Service{
-		TaskDefinition: &td.ARN, LoadBalancers: in.LoadBalancers, ServiceRegistries: in.ServiceRegistries,
+		LoadBalancers: in.LoadBalancers, ServiceRegistries: in.ServiceRegistries,
 		LaunchType: launchType, CapacityProviderStrategy: strategy, PlatformVersion: in.PlatformVersion,
 		PlacementConstraints: in.PlacementConstraints, PlacementStrategy: in.PlacementStrategy,
 		NetworkConfiguration: completeNetwork(in.NetworkConfiguration), HealthCheckGracePeriodSeconds: in.HealthCheckGracePeriodSeconds,
@@ -144,6 +150,11 @@ func (a *API) newSpec(ctx context.Context, tx *state.Tx, c *state.Cluster, in *e
 	if spec.DeploymentConfiguration, err = completeDeployment(in.DeploymentConfiguration, nil, daemon); err != nil {
 		return nil, nil, err
 	}
+	if td == nil {
+		spec.AvailabilityZoneRebalancing = or(in.AvailabilityZoneRebalancing, "DISABLED")
+		return spec, nil, checkPlacement(spec.PlacementConstraints, spec.PlacementStrategy, onFargate(launchType, strategy))
+	}
+	spec.TaskDefinition = &td.ARN
 	if onFargate(launchType, strategy) {
 		spec.PlatformVersion, spec.PlatformFamily = or(spec.PlatformVersion, "LATEST"), wire.String(platformFamily(td))
 	}

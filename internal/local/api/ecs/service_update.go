@@ -23,6 +23,9 @@ func (a *API) updateService(ctx context.Context, in *ecsapi.UpdateServiceInput) 
 		if old.Status != "ACTIVE" {
 			return nil, wire.Errorf("ServiceNotActiveException", "Service was not ACTIVE.")
 		}
+		if kind := controller(old); kind != "ECS" {
+			return a.updateElsewhere(tx, old, in)
+		}
 		s := *old
 		rev := a.currentRevision(tx, serviceKey(old))
 		td, err := a.applyUpdate(tx, c, &s, &rev, in)
@@ -39,6 +42,46 @@ func (a *API) updateService(ctx context.Context, in *ecsapi.UpdateServiceInput) 
 		}
 		return &ecsapi.UpdateServiceOutput{Service: a.showService(tx, &s)}, nil
 	})
+}
+
+// updateElsewhere changes a service whose deployments another controller makes: what is deployed is
+// not changed here. https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_UpdateService.html
+func (a *API) updateElsewhere(tx *state.Tx, old *state.Service, in *ecsapi.UpdateServiceInput) (*ecsapi.UpdateServiceOutput, error) {
+	kind := controller(old)
+	switch {
+	case kind == "CODE_DEPLOY" && in.TaskDefinition != nil:
+		return nil, invalid("Unable to update task definition on services with a CODE_DEPLOY deployment controller. Use AWS CodeDeploy to trigger a new deployment.")
+	case in.TaskDefinition != nil, in.LoadBalancers != nil, in.ServiceRegistries != nil, in.NetworkConfiguration != nil, in.PlatformVersion != nil,
+		in.CapacityProviderStrategy != nil, wire.Value(in.ForceNewDeployment):
+		return nil, invalid("Only the desired count, the deployment configuration, the placement, the health check grace period, tags and ECS Exec can be updated on services with the %s deployment controller.", kind)
+	}
+	s := *old
+	if in.DesiredCount != nil {
+		if *in.DesiredCount < 0 || *in.DesiredCount > 5000 {
+			return nil, invalid("desiredCount must be between 0 and 5000.")
+		}
+		s.DesiredCount = int(*in.DesiredCount)
+	}
+	if in.PlacementConstraints != nil {
+		s.Spec.PlacementConstraints = in.PlacementConstraints
+	}
+	if in.PlacementStrategy != nil {
+		s.Spec.PlacementStrategy = in.PlacementStrategy
+	}
+	set(&s.Spec.HealthCheckGracePeriodSeconds, in.HealthCheckGracePeriodSeconds)
+	set(&s.Spec.EnableExecuteCommand, in.EnableExecuteCommand)
+	set(&s.Spec.EnableECSManagedTags, in.EnableECSManagedTags)
+	set(&s.Spec.PropagateTags, in.PropagateTags)
+	var err error
+	if s.Spec.DeploymentConfiguration, err = completeDeployment(in.DeploymentConfiguration, s.Spec.DeploymentConfiguration, false); err != nil {
+		return nil, err
+	}
+	if err := checkPlacement(s.Spec.PlacementConstraints, s.Spec.PlacementStrategy, onFargate(s.Spec.LaunchType, s.Spec.CapacityProviderStrategy)); err != nil {
+		return nil, err
+	}
+	s.UpdatedAt = a.Clock.Now()
+	a.State.Services.Put(tx, serviceKey(&s), &s)
+	return &ecsapi.UpdateServiceOutput{Service: a.showService(tx, &s)}, nil
 }
 
 // applyUpdate changes s and rev as asked and checks the outcome.

@@ -97,6 +97,10 @@ func (a *API) showService(tx *state.Tx, s *state.Service) *ecsapi.Service {
 
 	out.Deployments = []ecsapi.Deployment{}
 	for _, d := range a.deployments(tx, key) {
+		if d.TaskSet != nil {
+			out.TaskSets = append(out.TaskSets, a.showTaskSet(tx, s, d))
+			continue
+		}
 		out.Deployments = append(out.Deployments, a.showDeployment(tx, s, d, running[d.ID], pending[d.ID]))
 		if d.Status == "PRIMARY" && d.ServiceDeployment != "" && out.CurrentServiceDeployment == nil {
 			out.CurrentServiceDeployment = &d.ServiceDeployment
