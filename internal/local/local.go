@@ -28,7 +28,6 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/elbv2"
 	"github.com/slipway-ecs/slipway/internal/local/api/iam"
 	"github.com/slipway-ecs/slipway/internal/local/api/logs"
-	"github.com/slipway-ecs/slipway/internal/local/api/s3"
 	"github.com/slipway-ecs/slipway/internal/local/api/secretsmanager"
 	"github.com/slipway-ecs/slipway/internal/local/api/ssm"
 	"github.com/slipway-ecs/slipway/internal/local/api/sts"
@@ -81,7 +80,7 @@ type Local struct {
 	ssm         *ssm.Service
 	secrets     *secretsmanager.Service
 	registry    *registry.Store
-	s3          *s3.Service
+	around      around
 	services    *loop.Services
 	tasks       *loop.Tasks
 	metrics     *metrics.Metrics
@@ -197,7 +196,9 @@ func (l *Local) register(files string) error {
 	images := registry.NewServer(l.registry, l.tokens)
 	images.RequireAuth = !cfg.OpenRegistry
 	l.server.Fallback("/v2/", images)
-	l.server.Fallback("/", l.s3) // what is signed for S3, and what is no other service's
+	if err := l.registerAround(files); err != nil {
+		return err
+	}
 	l.server.Use(l.faults.Middleware)
 	l.server.Fallback("/_slipway/faults", &l.faults)
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
@@ -234,7 +235,7 @@ func (l *Local) RuntimeName() string { return l.runtime.Name() }
 // state. It is called once.
 func (l *Local) Run(ctx context.Context) error {
 	g, loops := errgroup.WithContext(ctx)
-	for _, run := range []func(context.Context) error{l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run} {
+	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run) {
 		g.Go(func() error {
 			err := run(loops)
 			if errors.Is(err, context.Canceled) {
