@@ -9,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/slipway-ecs/slipway/internal/deploy"
@@ -32,6 +33,7 @@ func (c *Cloud) Deploy() *deploy.Engine {
 		Alarms:          alarmPort{cloudwatch.NewFromConfig(c.cfg)},
 		Probe:           Probe{},
 		Leases:          leasePort{ssm.NewFromConfig(c.cfg)},
+		Schedules:       schedulePort{scheduler.NewFromConfig(c.cfg)},
 	}, c.Clock)
 }
 

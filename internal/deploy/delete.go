@@ -24,6 +24,11 @@ func (e *Engine) delete(ctx context.Context, ref Ref, opt DeleteOptions, report 
 	if x.o, err = e.observe(ctx, ref); err != nil {
 		return err
 	}
+	if x.o.service == nil { // a job has none
+		if err := e.observeSchedule(ctx, ref, &x.o); err != nil {
+			return err
+		}
+	}
 	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.service, x.traffic, x.definitions, x.roles, x.logs} {
 		if err := part(ctx); err != nil {
 			return err

@@ -394,15 +394,15 @@ func TestAlarmsComeAndGo(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(*Target){
-		"no image":      func(tg *Target) { tg.Image = "" },
-		"no listener":   func(tg *Target) { tg.Infra.Listener = "" },
-		"discovery":     func(tg *Target) { tg.Spec.Discovery = &service.Discovery{Kind: "consul"} },
-		"strategy":      func(tg *Target) { tg.Spec.Deployment.Strategy = "EXTERNAL" },
-		"bake seconds":  func(tg *Target) { tg.Spec.Deployment.Strategy, tg.Spec.Deployment.BakeTime = "BLUE_GREEN", time.Second },
-		"TCP over HTTP": func(tg *Target) { tg.Spec.Route.Protocol = "TCP" },
-		"GRPC":          func(tg *Target) { tg.Spec.Route.Protocol = "GRPC" },
-		"no container":  func(tg *Target) { tg.Spec.Containers = nil },
-		"scheduled job": func(tg *Target) { tg.Spec.Kind, tg.Spec.Schedule = service.KindJob, "rate(1 day)" },
+		"no image":                  func(tg *Target) { tg.Image = "" },
+		"no listener":               func(tg *Target) { tg.Infra.Listener = "" },
+		"discovery":                 func(tg *Target) { tg.Spec.Discovery = &service.Discovery{Kind: "consul"} },
+		"strategy":                  func(tg *Target) { tg.Spec.Deployment.Strategy = "EXTERNAL" },
+		"bake seconds":              func(tg *Target) { tg.Spec.Deployment.Strategy, tg.Spec.Deployment.BakeTime = "BLUE_GREEN", time.Second },
+		"TCP over HTTP":             func(tg *Target) { tg.Spec.Route.Protocol = "TCP" },
+		"GRPC":                      func(tg *Target) { tg.Spec.Route.Protocol = "GRPC" },
+		"no container":              func(tg *Target) { tg.Spec.Containers = nil },
+		"a service with a schedule": func(tg *Target) { tg.Spec.Schedule = "rate(1 day)" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := scripted()

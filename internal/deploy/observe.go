@@ -85,7 +85,7 @@ func (e *Engine) observe(ctx context.Context, ref Ref) (o observed, err error) {
 	if o.alarms, err = e.ports.Alarms.Alarms(ctx, ref.alarmPrefix()); err != nil {
 		return o, fmt.Errorf("reading the alarms of %s: %w", ref.Service, err)
 	}
-	return o, e.observeSchedule(ctx, ref, &o)
+	return o, nil
 }
 
 // lookback is how many revisions of a family are searched for one with the wanted content: enough
@@ -106,6 +106,11 @@ func (e *Engine) observeFor(ctx context.Context, d desired) (observed, error) {
 	if d.rule != nil {
 		if o.live, err = e.ports.Rules.Rules(ctx, d.rule.Listener); err != nil {
 			return o, fmt.Errorf("reading the listener's rules: %w", err)
+		}
+	}
+	if d.service == nil {
+		if err := e.observeSchedule(ctx, d.ref, &o); err != nil {
+			return o, err
 		}
 	}
 	o.reusable, err = e.reusable(ctx, d, o.definition)

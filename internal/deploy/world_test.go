@@ -25,6 +25,7 @@ type world struct {
 	logGroups   map[string]LogGroup
 	scaling     *ServiceScaling
 	alarms      []Alarm
+	schedules   map[string]Schedule
 	tasks       []*Task
 	scripts     map[string]script // by image
 	stolen      int               // rules others place just before ours
@@ -98,7 +99,7 @@ func newWorld() *world {
 }
 
 func (w *world) engine() *Engine {
-	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases}, bubbleClock{})
+	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases, Schedules: w}, bubbleClock{})
 }
 
 type bubbleClock struct{}
@@ -518,4 +519,26 @@ func (w *world) DeleteAlarms(_ context.Context, names []string) error {
 
 func (w *world) Get(context.Context, string, string) (int, string, error) {
 	return w.smoke, "hello", nil
+}
+
+func (w *world) Schedule(_ context.Context, name string) (Schedule, error) {
+	if s, ok := w.schedules[name]; ok {
+		return s, nil
+	}
+	return Schedule{}, ErrNotFound
+}
+
+func (w *world) PutSchedule(_ context.Context, want Schedule) error {
+	w.did("put schedule %s %s", want.Expression, revisionName(want.TaskDefinition))
+	if w.schedules == nil {
+		w.schedules = map[string]Schedule{}
+	}
+	w.schedules[want.Name] = want
+	return nil
+}
+
+func (w *world) DeleteSchedule(_ context.Context, name string) error {
+	w.did("delete schedule")
+	delete(w.schedules, name)
+	return nil
 }
