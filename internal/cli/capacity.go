@@ -51,8 +51,9 @@ Files are CSV with a header line; "-" reads standard input.
             cpu_milli: 1000 is one vCPU, 1024 ECS CPU units. count defaults to 1.
   types     type,vcpu,memory_mib,usd_per_hour_on_demand[,arch,gpus,max_enis,…]
             Without --types: the built-in table, us-east-1 on demand of ` + capacity.TypesDate + `.
-  existing  id,type,zone[,cpu_used_milli,memory_used_mib]
+  existing  type[,id,zone,count,cpu_used_milli,memory_used_mib,gpu_used]
             Instances the cluster has. Their free room is used first and costs nothing more.
+            Also taken as names of columns: instance_type, instance_id, az, availability_zone.
 
 --families takes the first letters of types, or whole families: m is m5, m6i, m7a …
 (letters, then a digit: not mac), m6 is m6a, m6i, m6id …, m6i is m6i alone.
@@ -211,6 +212,12 @@ type csvTable struct {
 	record []string
 }
 
+// aliases are other names of columns, as AWS's own tools write them.
+var aliases = map[string]string{
+	"instance_type": "type", "instance_id": "id", "az": "zone", "availability_zone": "zone", "used_cpu_milli": "cpu_used_milli", "used_memory_mib": "memory_used_mib",
+	"gpus": "gpu",
+}
+
 // newCSVTable reads the header. Columns not named in required or optional are refused: a misspelt
 // one would otherwise be ignored silently.
 func newCSVTable(file, text string, required, optional []string) (*csvTable, error) {
@@ -227,6 +234,9 @@ func newCSVTable(file, text string, required, optional []string) (*csvTable, err
 	for i, name := range header {
 		line, col := t.r.FieldPos(i)
 		name = strings.ToLower(strings.TrimSpace(name))
+		if other, ok := aliases[name]; ok && slices.Contains(append(slices.Clone(required), optional...), other) {
+			name = other
+		}
 		if !slices.Contains(required, name) && !slices.Contains(optional, name) {
 			return nil, badInput("%s:%d:%d: unknown column %q; known are %s", file, line, col, name, strings.Join(append(slices.Clone(required), optional...), ", "))
 		}
@@ -301,6 +311,9 @@ func (t *csvTable) number(name string, least, missing int) (int, error) {
 // mostTasks is how many tasks one plan is for: about ten seconds and 4 GB.
 const mostTasks = 10_000_000
 
+// mostInstances is how many instances a cluster of a plan may have.
+const mostInstances = 1_000_000
+
 func parseTasks(file, text string, spread bool) ([]capacity.Task, error) {
 	t, err := newCSVTable(file, text, []string{"name", "cpu_milli", "memory_mib"}, []string{"service", "count", "gpu"})
 	if err != nil {
@@ -351,10 +364,11 @@ func parseTasks(file, text string, spread bool) ([]capacity.Task, error) {
 }
 
 func parseExisting(file, text string, types []capacity.Type) ([]capacity.Instance, error) {
-	t, err := newCSVTable(file, text, []string{"id", "type", "zone"}, []string{"cpu_used_milli", "memory_used_mib"})
+	t, err := newCSVTable(file, text, []string{"type"}, []string{"id", "zone", "count", "cpu_used_milli", "memory_used_mib", "gpu_used"})
 	if err != nil {
 		return nil, err
 	}
+	seen, total := map[string]bool{}, 0
 	byName := map[string]capacity.Type{}
 	for _, x := range types {
 		byName[x.Name] = x
@@ -376,6 +390,17 @@ func parseExisting(file, text string, types []capacity.Type) ([]capacity.Instanc
 		}
 		in := capacity.Instance{Capacity: x.Capacity(false), Price: x.PriceHour}
 		in.ID, in.Type, in.Zone = strings.Clone(t.text("id")), x, strings.Clone(t.text("zone"))
+		if in.ID != "" && seen[in.ID] {
+			return nil, t.fail("id", "%q is there twice", in.ID)
+		}
+		seen[in.ID] = true
+		count, err := t.number("count", 0, 1)
+		if err != nil {
+			return nil, err
+		}
+		if total += count; total > mostInstances {
+			return nil, t.fail("count", "%d instances up to here, %d are the most", total, mostInstances)
+		}
 		milli, err := t.number("cpu_used_milli", 0, 0)
 		if err != nil {
 			return nil, err
@@ -384,7 +409,16 @@ func parseExisting(file, text string, types []capacity.Type) ([]capacity.Instanc
 		if in.Used.Memory, err = t.number("memory_used_mib", 0, 0); err != nil {
 			return nil, err
 		}
-		out = append(out, in)
+		if in.Used.GPU, err = t.number("gpu_used", 0, 0); err != nil {
+			return nil, err
+		}
+		for n := range count {
+			one := in
+			if count > 1 && in.ID != "" {
+				one.ID = fmt.Sprintf("%s-%d", in.ID, n+1)
+			}
+			out = append(out, one)
+		}
 	}
 }
 
