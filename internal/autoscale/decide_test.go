@@ -52,14 +52,27 @@ func TestDecide(t *testing.T) {
 		{"part of it", State{Hosts: hosts(4), Groups: group(1, 2, 1), Wanted: want(9, 512)}, long, nil, "grow g 1→2, blocked", ""},
 		{"too large for the type", State{Hosts: hosts(4), Groups: group(1, 9, 1), Wanted: want(1, 4096)}, long, nil, "blocked", "no room"},
 		{"managed by ECS", State{Hosts: hosts(4), Groups: group(1, 9, 1), Wanted: want(1, 512)}, long, func(s *State) { s.Groups[0].Managed = true }, "blocked", "managed scaling"},
-		{"the emptiest goes", State{Hosts: hosts(2, 1, 0), Groups: group(1, 9, 3)}, long, nil, "shrink i-2 3→2", "0 tasks"},
-		{"its tasks move", State{Hosts: hosts(2, 1), Groups: group(1, 9, 2)}, long, nil, "shrink i-1 2→1", "1 tasks"},
-		{"not at once", State{Hosts: hosts(2, 1), Groups: group(1, 9, 2)}, nil, nil, "hold", "can go in 1m0s"},
+		{"the emptiest goes", State{Hosts: hosts(2, 1, 0), Groups: group(1, 9, 3)}, long, nil, "shrink i-2 3→2, shrink i-1 2→1", "runs no tasks"},
+		{"its tasks move", State{Hosts: hosts(2, 1), Groups: group(1, 9, 2)}, long, nil, "shrink i-1 2→1", "1 tasks fit on other instances"},
+		{"not at once", State{Hosts: hosts(2, 1), Groups: group(1, 9, 2)}, nil, nil, "hold", "i-1 can go in 1m7s, if nothing changes"}, // a minute, and what moving a task costs,
 		{"headroom", State{Hosts: hosts(2, 2), Groups: group(1, 9, 2)}, long, nil, "hold", "10 %"},
-		{"no room", State{Hosts: hosts(3, 3), Groups: group(1, 9, 2)}, long, nil, "hold", "fit on no instance"},
+		{"no room", State{Hosts: hosts(3, 3), Groups: group(1, 9, 2)}, long, nil, "hold", "not all of its 3 tasks fit"},
 		{"minimum", State{Hosts: hosts(0, 0), Groups: group(2, 9, 2)}, long, nil, "hold", "minimum of 2"},
 		{"pinned", State{Hosts: hosts(1, 1), Groups: group(1, 9, 2)}, long, func(s *State) { s.Hosts[0].Tasks[0].Pinned, s.Hosts[1].Protected = "it is a batch", true }, "hold", "it is a batch"},
-		{"one at a time", State{Hosts: hosts(1, 0, 0), Groups: group(1, 9, 3)}, long, func(s *State) { s.Hosts[2].Leaving = true }, "hold", "being drained"},
+		{"what drains counts", State{Hosts: hosts(1, 1, 1, 1), Groups: group(1, 9, 4)}, long, func(s *State) { s.Hosts[2].Leaving, s.Hosts[3].Leaving = true, true }, "hold", "being drained"},
+		{"an empty one goes meanwhile", State{Hosts: hosts(1, 0, 1), Groups: group(1, 9, 3)}, long, func(s *State) { s.Hosts[2].Leaving = true }, "shrink i-1 3→2", "runs no tasks"},
+		{"rotated", State{Hosts: hosts(1, 0), Groups: group(1, 9, 2)}, long, func(s *State) { s.Groups[0].Rotating = true }, "hold", "being rotated"},
+		{"no capacity at AWS", State{Groups: append(group(0, 9, 0), Group{Name: "spare", Type: "m7i.xlarge", Max: 9}), Wanted: want(5, 512)}, nil, func(s *State) { s.Groups[0].FailedAt = now.Add(-time.Minute) }, "grow spare 0→1", "5 tasks"},
+		{"the cheapest mix", State{Groups: append(group(0, 9, 0), Group{Name: "large", Type: "m7i.4xlarge", Max: 9}), Wanted: want(33, 512)}, nil, nil, "grow g 0→9", "33 tasks"},
+		{"several groups to their maximum", State{Groups: append(group(0, 2, 0), Group{Name: "large", Type: "m7i.xlarge", Max: 1}), Wanted: want(20, 512)}, nil, nil, "grow g 0→2, grow large 0→1, blocked", "maximum"},
+		{"mixed types count by the least", State{Groups: []Group{{Name: "m", Types: []string{"m7i.xlarge", "m7i.large"}, Max: 9}}, Wanted: want(8, 512)}, nil, nil, "grow m 0→2", "8 tasks"},
+		{"several dear ones for a cheap one", State{Hosts: hosts(3, 3), Groups: append(group(0, 9, 2), Group{Name: "large", Type: "c7i.xlarge", Max: 9})}, map[string]time.Time{"arn/i-0": now.Add(-time.Hour), "arn/i-1": now.Add(-time.Hour)},
+			func(s *State) {
+				for k := range s.Hosts {
+					s.Hosts[k].Type, s.Hosts[k].Registered = "r7i.large", placement.Resources{CPU: 2048, Memory: 15000}
+				}
+				s.Groups[0].Type = "r7i.large"
+			}, "shrink i-0 2→1, shrink i-1 1→0, grow large 0→1", "stand for"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.change != nil {

@@ -8,6 +8,7 @@ package autoscale
 import (
 	"time"
 
+	"github.com/slipway-ecs/slipway/internal/capacity"
 	"github.com/slipway-ecs/slipway/internal/placement"
 )
 
@@ -17,6 +18,8 @@ type State struct {
 	Hosts   []Host
 	Groups  []Group
 	Wanted  []Wanted
+	// Slack is how many tasks of a service may move at a time; services not named: any number.
+	Slack map[string]int
 }
 
 // Host is a container instance.
@@ -37,10 +40,15 @@ type Task struct {
 	Need         placement.Request
 }
 
-// Group is an Auto Scaling group of container instances of one type.
+// Group is an Auto Scaling group of container instances.
 type Group struct {
 	Name              string
-	Type              string // m7i.large
+	Type              string   // m7i.large
+	Types             []string // others it may launch instead: a mixed instances policy
+	Price             float64  // USD an hour of an instance; 0: the type's, on demand
+	Spot              bool
+	FailedAt          time.Time // when AWS last had no capacity for it; zero: it had
+	Rotating          bool      // its instances are being replaced: it may grow but not shrink
 	Zones             []string
 	Min, Max, Desired int
 	Instances         int  // members that are not ending, in the cluster or on the way to it
@@ -58,14 +66,44 @@ type Wanted struct {
 // Config is how eager the engine is. The zero value is not usable; see Defaults.
 type Config struct {
 	MinAge   time.Duration // an instance younger than this is not removed
-	Settle   time.Duration // how long an instance must have been removable
+	Settle   time.Duration // how long an instance must have been removable, if it has no tasks
 	Headroom int           // percent of what is used that must stay free after a removal
 	Deadline time.Duration // of the drain of a victim, after which it stays
+	// MoveCost is what moving a task is taken to cost, in USD. An instance is kept for as long as it
+	// costs no more than its removal and return would: so what comes and goes is not chased.
+	MoveCost  float64
+	MinSaving float64       // USD an hour that a move that disrupts must save
+	MinGain   float64       // part of its price that replacing an instance by another must save
+	MaxAge    time.Duration // an older instance is replaced when that costs nothing more; 0: never
+	NoReplace bool          // only remove, never launch a cheaper one instead
+	Budgets   []capacity.Disruption
 }
 
 // Defaults are for a cluster whose instances take two minutes to come.
 func Defaults() Config {
-	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Deadline: 15 * time.Minute}
+	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Deadline: 15 * time.Minute, MoveCost: 0.0002, MinGain: 0.1}
+}
+
+// budget is the rules of how many of n instances with tasks may be on their way out: without any given, a
+// tenth, but two, so that two can go for one.
+func (c *Config) budget(n int) []capacity.Disruption {
+	if len(c.Budgets) > 0 {
+		return c.Budgets
+	}
+	return []capacity.Disruption{{Number: max(2, n/10), Percent: capacity.NoLimit}}
+}
+
+// patience is how long a host must have been removable: until keeping it has cost as much as its removal
+// and return, in which whoever decides without knowing the future pays at most twice what was needed.
+func (c *Config) patience(h *Host) time.Duration {
+	moves := 0
+	for k := range h.Tasks {
+		if !h.Tasks[k].Daemon {
+			moves++
+		}
+	}
+	cost := float64(moves) * c.MoveCost / max(price(h.Type), 1e-3)
+	return min(c.Settle+time.Duration(cost*float64(time.Hour)), max(10*time.Minute, c.Settle))
 }
 
 // Kind tells decisions apart.
