@@ -5,8 +5,9 @@ import "github.com/spf13/cobra"
 // The commands by group, in the order the help shows them.
 
 func shipCommands() []*cobra.Command {
-	return []*cobra.Command{newCheckCommand(), newSchemaCommand(), newTestCommand(), newBuildCommand(), newPushCommand(), newPlanCommand(), newDeployCommand(), newApproveCommand(), newPromoteCommand(),
-		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newImagesCommand(), newIAMCommand()}
+	return completeEnvironments([]*cobra.Command{newCheckCommand(), newSchemaCommand(), newTestCommand(), newBuildCommand(), newPushCommand(), newPlanCommand(), newDeployCommand(), newApproveCommand(), newPromoteCommand(),
+		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newImagesCommand(), newIAMCommand(),
+		newRunCommand(), newExecCommand(), newScaleCommand(), newStopCommand(), newRestartCommand(), newDriftCommand(), newDiffCommand(), newDeleteCommand()})
 }
 
 func sizeCommands() []*cobra.Command {

@@ -23,12 +23,14 @@ func (pr *project) ref(env string) (deploy.Ref, error) {
 
 func newStatusCommand() *cobra.Command {
 	var f shipFlags
+	var follow bool
 	cmd := &cobra.Command{
 		Use:   "status [ENVIRONMENT]",
 		Short: "Show what runs: tasks, targets, the last deployments",
 		Args:  cobra.MaximumNArgs(1),
 		Example: `  slipway status
-  slipway status prod --json`,
+  slipway status prod --json
+  slipway status prod --follow`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pr, err := f.open(cmd)
 			if err != nil {
@@ -37,6 +39,12 @@ func newStatusCommand() *cobra.Command {
 			envs := pr.file.Environments()
 			if len(args) == 1 {
 				envs = args
+			}
+			if follow {
+				if len(envs) != 1 {
+					return badInput("--follow needs the name of one environment: slipway status %s --follow", envs[0])
+				}
+				return f.follow(cmd, envs[0])
 			}
 			for _, env := range envs {
 				if err := pr.status(cmd.Context(), env); err != nil {
@@ -47,7 +55,25 @@ func newStatusCommand() *cobra.Command {
 		},
 	}
 	f.add(cmd)
+	cmd.Flags().BoolVar(&follow, "follow", false, "wait for the end of the deployment that goes on")
 	return cmd
+}
+
+// follow waits for the end of the deployment that goes on, and ends as deploy does.
+func (f *shipFlags) follow(cmd *cobra.Command, env string) error {
+	s, err := f.reach(cmd, env)
+	if err != nil {
+		return err
+	}
+	report, done := s.p.progress()
+	out, err := s.engine.Watch(cmd.Context(), s.ref, report)
+	done()
+	if err != nil {
+		return s.told(err)
+	}
+	s.p.Done("%s runs %s", env, out.Image)
+	s.p.Data("followed", "", map[string]any{"environment": env, "deployment": out.Deployment, "status": out.Status, "image": out.Image})
+	return nil
 }
 
 func (pr *project) status(ctx context.Context, env string) error {

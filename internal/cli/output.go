@@ -29,6 +29,34 @@ type printer struct {
 	start time.Time
 	n     int    // steps begun
 	step  string // the current step's id
+	live  []string // what is shown below the last line and drawn anew; terminals only
+	drawn int      // of them on the screen
+}
+
+// Live shows lines below everything printed and replaces them by the next call. Only terminals have them.
+func (p *printer) Live(lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.color {
+		return
+	}
+	p.erase()
+	p.live = lines
+	p.draw()
+}
+
+func (p *printer) erase() {
+	if p.drawn > 0 {
+		fmt.Fprintf(p.out, "\x1b[%dA\x1b[J", p.drawn)
+		p.drawn = 0
+	}
+}
+
+func (p *printer) draw() {
+	for _, l := range p.live {
+		fmt.Fprintln(p.out, l)
+	}
+	p.drawn = len(p.live)
 }
 
 // newPrinter writes to out. Colour only where out is a terminal and NO_COLOR is not set.
@@ -83,6 +111,8 @@ func (p *printer) Step(id, title, why string) {
 		p.emit("step", title, map[string]any{"n": p.n, "why": why})
 		return
 	}
+	p.erase()
+	defer p.draw()
 	fmt.Fprintf(p.out, "\n%s %s\n", p.paint(bold, fmt.Sprintf("%d. %s", p.n, title)), p.paint(dim, p.elapsed()))
 	if why != "" {
 		fmt.Fprintf(p.out, "   %s\n", p.paint(dim, why))
@@ -118,6 +148,8 @@ func (p *printer) Data(kind, text string, data map[string]any) {
 		return
 	}
 	if text != "" {
+		p.erase()
+		defer p.draw()
 		fmt.Fprintln(p.out, text)
 	}
 }
@@ -130,6 +162,8 @@ func (p *printer) say(kind, indent, style, format string, args ...any) {
 		p.emit(kind, msg, nil)
 		return
 	}
+	p.erase()
+	defer p.draw()
 	for line := range strings.SplitSeq(msg, "\n") {
 		if style != "" {
 			line = p.paint(style, line)
