@@ -65,6 +65,9 @@ func (p *ecsPort) RegisterTaskDefinition(ctx context.Context, w deploy.TaskDefin
 	for _, c := range w.Containers {
 		in.ContainerDefinitions = append(in.ContainerDefinitions, containerTo(c, w, tmpfs))
 	}
+	if w.Router != nil {
+		in.ContainerDefinitions = append(in.ContainerDefinitions, routerTo(*w.Router, w.RouterLogs))
+	}
 	out, err := p.api.RegisterTaskDefinition(ctx, in)
 	if err != nil {
 		return w, err
@@ -77,7 +80,7 @@ func containerTo(c service.Container, w deploy.TaskDefinition, tmpfs map[string]
 		Name: aws.String(c.Name), Image: aws.String(c.Image), Essential: aws.Bool(c.Essential), Command: c.Command, EntryPoint: c.EntryPoint,
 		Cpu: int32(c.CPU), User: text(c.User), ReadonlyRootFilesystem: flag(c.ReadOnlyRoot), StopTimeout: secs(c.StopTimeout),
 	}
-	if len(w.Containers) == 1 {
+	if len(w.Containers) == 1 && w.Router == nil {
 		out.Essential = aws.Bool(true) // a task needs one
 	}
 	if c.Memory > 0 {
@@ -134,6 +137,15 @@ func containerTo(c service.Container, w deploy.TaskDefinition, tmpfs map[string]
 	}
 	if w.LogDriver != "" {
 		out.LogConfiguration = &types.LogConfiguration{LogDriver: types.LogDriver(w.LogDriver), Options: w.LogOptions}
+		for _, k := range sortedKeys(w.LogSecrets) {
+			out.LogConfiguration.SecretOptions = append(out.LogConfiguration.SecretOptions, types.Secret{Name: aws.String(k), ValueFrom: aws.String(w.LogSecrets[k])})
+		}
+	}
+	for _, k := range sortedKeys(c.SecretVersions) {
+		if out.DockerLabels == nil {
+			out.DockerLabels = map[string]string{}
+		}
+		out.DockerLabels[labelVersion+k] = c.SecretVersions[k]
 	}
 	return out
 }
@@ -195,6 +207,10 @@ func definitionFrom(t types.TaskDefinition, tags []types.Tag) deploy.TaskDefinit
 		out.Volumes = append(out.Volumes, vol)
 	}
 	for _, c := range t.ContainerDefinitions {
+		if c.FirelensConfiguration != nil && aws.ToString(c.Name) == service.LogRouterName {
+			out.Router, out.RouterLogs = routerFrom(c)
+			continue
+		}
 		sc, extra := containerFrom(c)
 		out.Containers = append(out.Containers, sc)
 		for _, v := range extra {
@@ -204,6 +220,12 @@ func definitionFrom(t types.TaskDefinition, tags []types.Tag) deploy.TaskDefinit
 		}
 		if c.LogConfiguration != nil && out.LogDriver == "" {
 			out.LogDriver, out.LogOptions = string(c.LogConfiguration.LogDriver), c.LogConfiguration.Options
+			for _, s := range c.LogConfiguration.SecretOptions {
+				if out.LogSecrets == nil {
+					out.LogSecrets = map[string]string{}
+				}
+				out.LogSecrets[aws.ToString(s.Name)] = aws.ToString(s.ValueFrom)
+			}
 		}
 	}
 	for _, tag := range tags {
@@ -235,6 +257,14 @@ func containerFrom(c types.ContainerDefinition) (service.Container, []service.Vo
 			out.Secrets = map[string]string{}
 		}
 		out.Secrets[aws.ToString(s.Name)] = aws.ToString(s.ValueFrom)
+	}
+	for k, v := range c.DockerLabels {
+		if name, ok := strings.CutPrefix(k, labelVersion); ok {
+			if out.SecretVersions == nil {
+				out.SecretVersions = map[string]string{}
+			}
+			out.SecretVersions[name] = v
+		}
 	}
 	if h := c.HealthCheck; h != nil {
 		out.HealthCheck = &service.ContainerHealth{Command: h.Command, Interval: seconds(h.Interval), Timeout: seconds(h.Timeout), StartPeriod: seconds(h.StartPeriod), Retries: int(aws.ToInt32(h.Retries))}

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -241,7 +242,7 @@ func (x *removal) logs(ctx context.Context) error {
 	}
 	names := []string{x.ref.logGroupName()}
 	if x.o.definition != nil {
-		if g := x.o.definition.LogOptions["awslogs-group"]; g != "" && g != names[0] {
+		if g := cmp.Or(x.o.definition.LogOptions["awslogs-group"], x.o.definition.RouterLogs["awslogs-group"]); g != "" && g != names[0] {
 			names = append(names, g)
 		}
 	}

@@ -52,7 +52,7 @@ func desire(t Target, lb *Listener) (desired, error) {
 
 	group := cmp.Or(t.Infra.LogGroup, spec.Logs.Group, d.ref.logGroupName())
 	driver := cmp.Or(spec.Logs.Driver, "awslogs")
-	if driver == "awslogs" && t.Infra.LogGroup == "" {
+	if (driver == "awslogs" || spec.Logs.Router != nil) && t.Infra.LogGroup == "" {
 		d.logGroup = &LogGroup{Name: group, Retention: spec.Logs.Retention, Tags: tags}
 	}
 
@@ -125,8 +125,8 @@ func check(t Target) error {
 		return errors.New("the target names no account and region")
 	case spec.Discovery != nil:
 		return refuse("not supported: discovery by %s; use a route", spec.Discovery.Kind)
-	case spec.Logs.Driver == "awsfirelens":
-		return refuse("not supported: logs through FireLens; use awslogs")
+	case spec.Logs.Driver == "awsfirelens" && spec.Logs.Router == nil:
+		return refuse("logs through FireLens need a router: logs.router")
 	}
 	if err := checkSchedule(spec); err != nil {
 		return err
@@ -175,11 +175,14 @@ func definition(t Target, driver, group string) TaskDefinition {
 	for i, c := range td.Containers {
 		td.Containers[i].Secrets = valueFrom(t.Infra, c.Secrets)
 	}
-	if driver == "awslogs" {
-		td.LogOptions = merged(spec.Logs.Options, map[string]string{
-			"awslogs-group": group, "awslogs-region": t.Infra.Region, "awslogs-stream-prefix": spec.Name,
-		})
+	own := map[string]string{"awslogs-group": group, "awslogs-region": t.Infra.Region, "awslogs-stream-prefix": spec.Name}
+	switch {
+	case driver == "awslogs":
+		td.LogOptions = merged(spec.Logs.Options, own)
+	case spec.Logs.Router != nil:
+		td.Router, td.RouterLogs = spec.Logs.Router, own
 	}
+	td.LogSecrets = valueFrom(t.Infra, spec.Logs.Secrets)
 	return td
 }
 

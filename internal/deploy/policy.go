@@ -60,7 +60,15 @@ func executionPolicy(in Infra, td TaskDefinition, logGroup string) string {
 		doc.Statement = append(doc.Statement, policyStatement{Sid: sid, Effect: "Allow", Action: actions, Resource: resources})
 	}
 	var repositories, params, secrets, files []string
-	for _, c := range td.Containers {
+	containers := slices.Clone(td.Containers)
+	if td.Router != nil {
+		containers = append(containers, service.Container{Image: td.Router.Image})
+	}
+	containers = append(containers, service.Container{Secrets: td.LogSecrets})
+	if td.Router != nil && strings.HasPrefix(td.Router.Config, "arn:") {
+		files = append(files, td.Router.Config)
+	}
+	for _, c := range containers {
 		if arn := repositoryARN(in, c.Image); arn != "" {
 			repositories = append(repositories, arn)
 		}
@@ -80,7 +88,7 @@ func executionPolicy(in Infra, td TaskDefinition, logGroup string) string {
 		allow("Login", []string{"ecr:GetAuthorizationToken"}, "*")
 		allow("Pull", []string{"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"}, repositories...)
 	}
-	if td.LogDriver == "awslogs" && logGroup != "" {
+	if (td.LogDriver == "awslogs" || td.Router != nil) && logGroup != "" {
 		allow("Logs", []string{"logs:CreateLogStream", "logs:PutLogEvents"}, in.arn("logs", "log-group:"+logGroup+":*"))
 	}
 	if len(secrets) > 0 {

@@ -162,9 +162,12 @@ type TaskDefinition struct {
 	TaskRole      string
 	ExecutionRole string
 	Containers    []service.Container
-	Volumes       []service.Volume  `json:",omitzero"`
-	LogDriver     string            // of every container
-	LogOptions    map[string]string `json:",omitzero"`
+	Volumes       []service.Volume   `json:",omitzero"`
+	LogDriver     string             // of every container
+	LogOptions    map[string]string  `json:",omitzero"`
+	LogSecrets    map[string]string  `json:",omitzero"` // option → valueFrom
+	Router        *service.LogRouter `json:",omitzero"` // FireLens; its own lines go to RouterLogs
+	RouterLogs    map[string]string  `json:",omitzero"` // options of the driver awslogs
 
 	// Not part of its content.
 	ARN      string            `json:"-"`

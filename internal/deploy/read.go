@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -26,7 +27,7 @@ func (e *Engine) Read(ctx context.Context, ref Ref) (Observed, error) {
 		if len(o.definition.Containers) > 0 {
 			out.Image = o.definition.Containers[0].Image
 		}
-		if group := o.definition.LogOptions["awslogs-group"]; group != "" {
+		if group := cmp.Or(o.definition.LogOptions["awslogs-group"], o.definition.RouterLogs["awslogs-group"]); group != "" {
 			if out.LogGroup, err = found(e.ports.Logs.LogGroup(ctx, group)); err != nil {
 				return out, fmt.Errorf("reading log group %s: %w", group, err)
 			}
@@ -78,7 +79,7 @@ func specOf(out Observed, o observed) service.Spec {
 			s.Tags[k] = v
 		}
 	}
-	s.Logs = service.Logs{Driver: td.LogDriver, Group: td.LogOptions["awslogs-group"]}
+	s.Logs = service.Logs{Driver: td.LogDriver, Group: cmp.Or(td.LogOptions["awslogs-group"], td.RouterLogs["awslogs-group"]), Router: td.Router, Secrets: td.LogSecrets}
 	if out.LogGroup != nil {
 		s.Logs.Retention = out.LogGroup.Retention
 	}

@@ -136,23 +136,39 @@ func (b *builder) secrets(path string, c containerConfig, r *Container) {
 	}
 	r.Secrets = map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Secrets)) {
-		from, at := c.Secrets[name], path+".secrets."+name
-		store, _, _ := strings.Cut(from, ":")
-		switch {
-		case !variableForm.MatchString(name):
+		at := path + ".secrets." + name
+		if !variableForm.MatchString(name) {
 			b.fault(at, "%s.secrets: %q is not a name for a variable", path, name)
-		case store == "vault" || store == "s3" || store == "exec":
-			b.fault(at, "not supported: %s: secrets from %s; use an ARN, ssm:NAME or secretsmanager:NAME", at, store)
-		case store == "arn" && len(strings.Split(from, ":")) < 6:
-			b.fault(at, "%s: %q is not an ARN", at, from)
-		case store == "ssm" || store == "secretsmanager" || store == "arn":
-		default:
-			// The text may be a secret itself, put in the wrong place: it is not repeated.
-			b.fault(at, "%s must say where the secret is: an ARN, ssm:NAME or secretsmanager:NAME, never the secret itself", at)
 		}
-		r.Secrets[name] = from
+		b.secretSource(at, c.Secrets[name])
+		r.Secrets[name] = c.Secrets[name]
 	}
 }
+
+// secretSource checks that a text says where a secret is.
+func (b *builder) secretSource(at, from string) {
+	store, rest, _ := strings.Cut(from, ":")
+	switch {
+	case store == "vault":
+		if p, key, ok := strings.Cut(rest, "#"); !ok || key == "" || !strings.Contains(strings.Trim(p, "/"), "/") {
+			b.fault(at, "%s: %q must be vault:MOUNT/PATH#KEY, such as vault:secret/shop/db#password", at, from)
+		}
+	case store == "exec":
+		if name, _, _ := strings.Cut(rest, " "); !pluginForm.MatchString(name) {
+			b.fault(at, "%s: %q must be exec:NAME ARGUMENT…, for a program slipway-secret-NAME on the PATH", at, from)
+		}
+	case store == "s3":
+		b.fault(at, "%s: a file in S3 holds many variables; name it in env_files", at)
+	case store == "arn" && len(strings.Split(from, ":")) < 6:
+		b.fault(at, "%s: %q is not an ARN", at, from)
+	case store == "ssm" || store == "secretsmanager" || store == "arn":
+	default:
+		// The text may be a secret itself, put in the wrong place: it is not repeated.
+		b.fault(at, "%s must say where the secret is: an ARN, ssm:NAME, secretsmanager:NAME, vault:PATH#KEY or exec:NAME, never the secret itself", at)
+	}
+}
+
+var pluginForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*$`)
 
 func (b *builder) containerHealth(path string, h *containerHealthConfig) *ContainerHealth {
 	r := &ContainerHealth{Interval: durationOr(h.Interval, 10*time.Second), Timeout: durationOr(h.Timeout, 5*time.Second),

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -129,8 +130,13 @@ func (b *builder) discovery(s *settings, out *Spec) {
 func (b *builder) logs(s *settings, out *Spec) {
 	c := s.Logs
 	out.Logs = Logs{Driver: or(c.Driver, "awslogs"), Group: c.Group, Retention: 30, Options: c.Options}
+	for _, option := range slices.Sorted(maps.Keys(c.Secrets)) {
+		b.secretSource("logs.secrets."+option, c.Secrets[option])
+	}
+	out.Logs.Secrets = c.Secrets
+	b.router(c.Router, out)
 	set(&out.Logs.Retention, c.Retention)
-	if out.Logs.Driver != "awslogs" {
+	if out.Logs.Driver != "awslogs" && out.Logs.Router == nil {
 		out.Logs.Retention = 0
 		for _, key := range []string{"group", "retention"} {
 			if b.has("logs." + key) {
@@ -146,6 +152,34 @@ func (b *builder) logs(s *settings, out *Spec) {
 	if drivers := []string{"awslogs", "splunk", "awsfirelens"}; out.fargate() && !slices.Contains(drivers, out.Logs.Driver) {
 		b.fault("logs.driver", "logs.driver %s: Fargate has %s", out.Logs.Driver, strings.Join(drivers, ", "))
 	}
+}
+
+// router fills in the FireLens container. Its memory is what AWS's own examples give Fluent Bit twice
+// over: a full buffer is memory.
+func (b *builder) router(c *routerConfig, out *Spec) {
+	if out.Logs.Driver != "awsfirelens" {
+		if c != nil {
+			b.fault("logs.router", "logs.router is for the driver awsfirelens; this service uses %s", out.Logs.Driver)
+		}
+		return
+	}
+	if c == nil {
+		c = &routerConfig{}
+	}
+	r := &LogRouter{Image: or(c.Image, "public.ecr.aws/aws-observability/aws-for-fluent-bit:stable"), Type: or(c.Type, "fluentbit"),
+		CPU: cmp.Or(int(c.CPU), 32), Memory: cmp.Or(int(c.Memory), 128), Config: c.Config, Env: c.Env}
+	if r.Config != "" && !strings.HasPrefix(r.Config, "/") && !strings.HasPrefix(r.Config, "arn:") {
+		b.fault("logs.router.config", "logs.router.config %q must be a path in the image, which begins with /, or the ARN of an object in S3", r.Config)
+	}
+	if strings.HasPrefix(r.Config, "arn:") && out.fargate() {
+		b.fault("logs.router.config", "logs.router.config %q: on Fargate the file must be in the image", r.Config)
+	}
+	for _, other := range out.Containers {
+		if other.Name == LogRouterName {
+			b.fault("sidecars."+LogRouterName, "%s is the name of the container that logs.router adds", LogRouterName)
+		}
+	}
+	out.Logs.Router = r
 }
 
 var logGroupForm = regexp.MustCompile(`^[A-Za-z0-9._/#-]+$`)

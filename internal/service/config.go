@@ -12,6 +12,8 @@ type fileConfig struct {
 	ImageTags    imageTagsConfig            `yaml:"image_tags" jsonschema_description:"Which tags images get"`
 	RequiredTags []string                   `yaml:"required_tags" jsonschema_description:"Tags that every environment must set"`
 	Promotion    map[string]promotionConfig `yaml:"promotion" jsonschema_description:"What an image must have passed before it is deployed to an environment"`
+	Pipeline     pipelineConfig             `yaml:"pipeline" jsonschema_description:"How slipway pipeline delivers it stage by stage"`
+	Notify       map[string]noticeConfig    `yaml:"notify" jsonschema_description:"Who is told how a delivery goes, by name"`
 	Environments map[string]settings        `yaml:"environments" jsonschema_description:"The environments, each with what it has different"`
 	settings
 }
@@ -122,7 +124,7 @@ type containerConfig struct {
 	Ports             map[string]portConfig   `yaml:"ports" jsonschema_description:"Further ports, by name"`
 	Env               map[string]string       `yaml:"env" jsonschema_description:"Environment variables; no secrets"`
 	EnvFiles          []string                `yaml:"env_files" jsonschema:"pattern=^arn:aws[a-z-]*:s3:::.+\\.env$" jsonschema_description:"ARNs of .env objects in S3"`
-	Secrets           map[string]string       `yaml:"secrets" jsonschema_description:"Variable → ARN, ssm:NAME or secretsmanager:NAME"`
+	Secrets           map[string]string       `yaml:"secrets" jsonschema_description:"Variable → ARN, ssm:NAME, secretsmanager:NAME, vault:MOUNT/PATH#KEY or exec:NAME ARGUMENT…"`
 	User              string                  `yaml:"user" jsonschema_description:"uid, uid:gid or a name of the image"`
 	ReadOnly          bool                    `yaml:"read_only" jsonschema_description:"Whether the root file system is read-only"`
 	Init              bool                    `yaml:"init" jsonschema_description:"Whether an init process reaps children and forwards signals"`
@@ -217,7 +219,18 @@ type logsConfig struct {
 	Driver    string            `yaml:"driver" short:"true" jsonschema:"enum=awslogs,enum=awsfirelens,enum=fluentd,enum=gelf,enum=journald,enum=json-file,enum=splunk,enum=syslog,enum=none" jsonschema_description:"Default: awslogs"`
 	Group     string            `yaml:"group" jsonschema_description:"CloudWatch log group; default: /slipway/ENVIRONMENT/SERVICE"`
 	Retention *int              `yaml:"retention" jsonschema:"enum=1,enum=3,enum=5,enum=7,enum=14,enum=30,enum=60,enum=90,enum=120,enum=150,enum=180,enum=365,enum=400,enum=545,enum=731,enum=1096,enum=1827,enum=2192,enum=2557,enum=2922,enum=3288,enum=3653" jsonschema_description:"Days; default: 30"`
-	Options   map[string]string `yaml:"options" jsonschema_description:"Options of the driver"`
+	Options   map[string]string `yaml:"options" jsonschema_description:"Options of the driver; with awsfirelens those of the Fluent Bit or Fluentd output, such as Name: es"`
+	Secrets   map[string]string `yaml:"secrets" jsonschema_description:"Options of the driver that are secret → ARN, ssm:NAME or secretsmanager:NAME"`
+	Router    *routerConfig     `yaml:"router" jsonschema_description:"awsfirelens only: the container that sends the lines on"`
+}
+
+type routerConfig struct {
+	Image  string            `yaml:"image" short:"true" jsonschema_description:"Default: public.ecr.aws/aws-observability/aws-for-fluent-bit:stable"`
+	Type   string            `yaml:"type" jsonschema:"enum=fluentbit,enum=fluentd" jsonschema_description:"Default: fluentbit"`
+	CPU    cpuUnits          `yaml:"cpu" jsonschema_description:"Default: 32"`
+	Memory mib               `yaml:"memory" jsonschema_description:"Hard limit; default: 128"`
+	Config string            `yaml:"config" jsonschema_description:"A further configuration file: a path in the image, or an ARN in S3"`
+	Env    map[string]string `yaml:"env" jsonschema_description:"Environment variables of the router; no secrets"`
 }
 
 type deploymentConfig struct {

@@ -24,6 +24,8 @@ type File struct {
 	ImageTags    ImageTags
 	RequiredTags []string
 	Promotion    map[string]Promotion // by environment; no entry = nothing is asked
+	Pipeline     Pipeline
+	Notify       []Notice // by name
 
 	environments []string // in the order of the file
 	specs        map[string]Spec
@@ -265,6 +267,7 @@ func (f *File) fill(cfg *fileConfig, d *decoder) {
 		f.checkEnvironment(d, "image_tags.prefixes."+env, env)
 	}
 	f.fillPromotion(cfg, d)
+	f.fillPipeline(cfg, d)
 }
 
 // fillPromotion: production asks for the environment before it and one approval, unless the file

@@ -73,14 +73,17 @@ type Container struct {
 	Env               map[string]string
 	EnvFiles          []string          // S3 ARNs
 	Secrets           map[string]string // variable → valueFrom (SSM or Secrets Manager ARN or name)
-	User              string
-	ReadOnlyRoot      bool
-	Init              bool
-	StopTimeout       time.Duration // 0 = ECS's 30 s
-	HealthCheck       *ContainerHealth
-	DependsOn         []Dependency
-	Mounts            []Mount
-	Ulimits           []Ulimit
+	// SecretVersions is the version each secret had when this was planned, by variable: a changed
+	// secret is a change of the service. ECS still reads the newest at each task's start.
+	SecretVersions map[string]string
+	User           string
+	ReadOnlyRoot   bool
+	Init           bool
+	StopTimeout    time.Duration // 0 = ECS's 30 s
+	HealthCheck    *ContainerHealth
+	DependsOn      []Dependency
+	Mounts         []Mount
+	Ulimits        []Ulimit
 }
 
 // Port is a container port. Host 0 means a dynamic host port in bridge mode.
@@ -185,7 +188,23 @@ type Logs struct {
 	Group     string
 	Retention int // days
 	Options   map[string]string
+	Secrets   map[string]string // option → valueFrom (SSM or Secrets Manager ARN or name)
+	Router    *LogRouter        // awsfirelens only
 }
+
+// LogRouter is the FireLens container that takes the other containers' lines and sends them on. Its
+// own lines go to CloudWatch Logs.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using_firelens.html
+type LogRouter struct {
+	Image       string
+	Type        string // fluentbit or fluentd
+	CPU, Memory int    // CPU units; hard limit, MiB
+	Config      string // a path in the image, or the ARN of an object in S3
+	Env         map[string]string
+}
+
+// LogRouterName is the name of the FireLens container.
+const LogRouterName = "log_router"
 
 // Deployment bounds and strategy.
 type Deployment struct {

@@ -62,6 +62,7 @@ var table = map[string]Info{
 	"containers.env":                       {Description: "Environment variables. No secrets: they would be in the state."},
 	"containers.env_files":                 {Description: "ARNs of .env objects in S3."},
 	"containers.secrets":                   {Description: "Variable → where the secret is: an ARN, ssm:NAME or secretsmanager:NAME. The value itself is never read by Terraform."},
+	"containers.secret_versions":           {Provided: true, Description: "Variable → version its secret had at the time of the plan: a changed secret is a change. Written by slipway."},
 	"containers.user":                      {Description: "uid, uid:gid or a name of the image."},
 	"containers.read_only_root":            {Description: "Whether the root file system is read-only.", Default: false},
 	"containers.init":                      {Description: "Whether an init process reaps children and forwards signals.", Default: false},
@@ -137,6 +138,15 @@ var table = map[string]Info{
 	"logs.group":     {Provided: true, Description: "CloudWatch log group. Default: one of the service's own."},
 	"logs.retention": {Description: "Days the lines are kept. 0: as the group has it.", Default: 30},
 	"logs.options":   {Provided: true, Description: "Options of the driver."},
+	"logs.secrets":   {Description: "Options of the driver that are secret → an ARN, ssm:NAME or secretsmanager:NAME. The value itself is never read by Terraform."},
+
+	"logs.router":        {Description: "awsfirelens only: the container that sends the lines on."},
+	"logs.router.image":  {Description: "Its image.", Required: true},
+	"logs.router.type":   {Description: "fluentbit or fluentd.", Default: "fluentbit", OneOf: []string{"fluentbit", "fluentd"}},
+	"logs.router.cpu":    {Description: "CPU units.", Default: 32},
+	"logs.router.memory": {Description: "Hard limit in MiB.", Default: 128},
+	"logs.router.config": {Description: "A further configuration file: a path in the image, or an ARN in S3."},
+	"logs.router.env":    {Description: "Environment variables of the router. No secrets: they would be in the state."},
 
 	"deployment":                    {Description: "How a new version replaces the old one."},
 	"deployment.strategy":           {Description: "ROLLING, BLUE_GREEN, LINEAR or CANARY.", Default: "ROLLING", OneOf: []string{"ROLLING", "BLUE_GREEN", "LINEAR", "CANARY"}},
