@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/slipway-ecs/slipway/internal/autoscale"
+	"github.com/slipway-ecs/slipway/internal/capacity"
 	"github.com/slipway-ecs/slipway/internal/drain"
 )
 
@@ -77,7 +78,11 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 		}
 		s.Hosts[k].Tasks = append(s.Hosts[k].Tasks, x)
 	}
+	s.Slack = map[string]int{}
 	for _, svc := range f.services {
+		if c := svc.DeploymentConfiguration; c != nil && c.MinimumHealthyPercent != nil && c.MaximumPercent != nil {
+			s.Slack[aws.ToString(svc.ServiceName)] = capacity.Slack(int(svc.DesiredCount), int(svc.RunningCount), int(svc.RunningCount), int(*c.MinimumHealthyPercent), int(*c.MaximumPercent))
+		}
 		if n := lacks(svc, placed[aws.ToString(svc.ServiceName)], primary[aws.ToString(svc.ServiceName)]); n > 0 {
 			group := "service:" + aws.ToString(svc.ServiceName)
 			s.Wanted = append(s.Wanted, autoscale.Wanted{Name: aws.ToString(svc.ServiceName), Count: n, Need: f.need(aws.ToString(svc.TaskDefinition), group, &svc)})
@@ -95,6 +100,24 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 		if x.Type == "" {
 			if x.Type, err = p.templateType(ctx, g); err != nil {
 				return nil, fmt.Errorf("reading the launch template of group %s: %w", x.Name, err)
+			}
+		}
+		if m := g.MixedInstancesPolicy; m != nil {
+			if m.LaunchTemplate != nil {
+				for _, o := range m.LaunchTemplate.Overrides {
+					if o.InstanceType != nil {
+						x.Types = append(x.Types, *o.InstanceType)
+					}
+				}
+			}
+			if d := m.InstancesDistribution; d != nil && d.OnDemandPercentageAboveBaseCapacity != nil {
+				x.Spot = *d.OnDemandPercentageAboveBaseCapacity == 0 && aws.ToInt32(d.OnDemandBaseCapacity) == 0
+			}
+		}
+		_, x.Rotating = rotationTag(&g)
+		if x.Desired > x.Instances {
+			if x.FailedAt, err = p.failedAt(ctx, x.Name); err != nil {
+				return nil, fmt.Errorf("reading the scaling activities of group %s: %w", x.Name, err)
 			}
 		}
 		s.Groups = append(s.Groups, x)
@@ -158,13 +181,36 @@ func onFargate(t types.Task) bool {
 	return strings.HasPrefix(aws.ToString(t.CapacityProviderName), "FARGATE")
 }
 
+// failedAt is when AWS last failed to launch an instance of the group, if its latest launch failed.
+//
+// Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/ts-as-capacity.html
+func (p *controllerPort) failedAt(ctx context.Context, group string) (time.Time, error) {
+	out, err := p.as.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: &group, MaxRecords: aws.Int32(5)})
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, a := range out.Activities {
+		if strings.HasPrefix(aws.ToString(a.Description), "Launching") {
+			if a.StatusCode == astypes.ScalingActivityStatusCodeFailed {
+				return aws.ToTime(a.StartTime), nil
+			}
+			break
+		}
+	}
+	return time.Time{}, nil
+}
+
 // templateType is the instance type of a group that has no instance to show it.
 func (p *controllerPort) templateType(ctx context.Context, g astypes.AutoScalingGroup) (string, error) {
-	t := g.LaunchTemplate
+	t := templateOf(&g)
 	if t == nil {
-		return "", nil // a mixed policy or a launch configuration: not known, so not grown from zero
+		return "", nil // a launch configuration: not known, so not grown from zero
 	}
-	out, err := p.ec2.DescribeLaunchTemplateVersions(ctx, &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: t.LaunchTemplateId, Versions: []string{cmp.Or(aws.ToString(t.Version), "$Default")}})
+	in := &ec2.DescribeLaunchTemplateVersionsInput{LaunchTemplateId: t.LaunchTemplateId, Versions: []string{cmp.Or(aws.ToString(t.Version), "$Default")}}
+	if t.LaunchTemplateId == nil {
+		in.LaunchTemplateName = t.LaunchTemplateName
+	}
+	out, err := p.ec2.DescribeLaunchTemplateVersions(ctx, in)
 	if err != nil || len(out.LaunchTemplateVersions) == 0 || out.LaunchTemplateVersions[0].LaunchTemplateData == nil {
 		return "", err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/autoscale"
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/drain"
+	"github.com/slipway-ecs/slipway/internal/rotate"
 )
 
 func newControllerCommand() *cobra.Command {
@@ -30,14 +31,18 @@ func newControllerRunCommand() *cobra.Command {
 	var f clusterFlags
 	var once, dryRun bool
 	var interval time.Duration
-	var metrics, policy string
+	var metrics, policy, queue string
 	cfg, def := autoscale.Defaults(), drainDefaults
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Scale and drain the instances of a cluster, until it is stopped",
 		Long: `Watches a cluster and acts: grows its Auto Scaling groups when tasks have no place, empties and
-terminates instances that are not needed, and drains those a group's termination hook holds. Every
-decision is one structured log line with its reasons. Several may run; one leads.
+terminates instances that are not needed or dearer than they need be, drains those a group's termination
+hook holds or AWS takes back, and goes on with rotations ('slipway cluster rotate'). Every decision is
+one structured log line with its reasons. Several may run; one leads.
+
+--events-queue is the URL of an SQS queue to which EventBridge sends Spot interruption warnings,
+rebalance recommendations and AWS Health's scheduled changes.
 
 With --dry-run nothing is changed and no lease is taken.`,
 		Args: cobra.NoArgs,
@@ -57,6 +62,9 @@ With --dry-run nothing is changed and no lease is taken.`,
 			}
 			cfg.Deadline = def.Deadline
 			c := newController(cloud, f.cluster, cfg, def, dryRun)
+			if queue != "" && !dryRun {
+				c.drain.Notices = cloud.Notices(queue)
+			}
 			c.log = slog.New(slog.NewTextHandler(cmd.OutOrStdout(), nil))
 			if f.asJSON {
 				c.log = slog.New(slog.NewJSONHandler(cmd.OutOrStdout(), nil))
@@ -81,6 +89,9 @@ With --dry-run nothing is changed and no lease is taken.`,
 	cmd.Flags().StringVar(&metrics, "metrics-addr", "", "loopback address to serve Prometheus metrics on, e.g. 127.0.0.1:9102")
 	cmd.Flags().DurationVar(&cfg.MinAge, "min-age", cfg.MinAge, "an instance younger than this is not removed")
 	cmd.Flags().DurationVar(&cfg.Settle, "settle", cfg.Settle, "how long an instance must have been removable")
+	cmd.Flags().StringVar(&queue, "events-queue", "", "URL of an SQS queue with EventBridge's notices")
+	cmd.Flags().BoolVar(&cfg.NoReplace, "no-replace", false, "never launch a cheaper instance to stand for others")
+	cmd.Flags().DurationVar(&cfg.MaxAge, "max-age", 0, "an instance older than this is replaced when that costs nothing more; 0: never")
 	cmd.Flags().IntVar(&cfg.Headroom, "headroom", cfg.Headroom, "percent of what is used that must stay free after a removal")
 	cmd.Flags().DurationVar(&def.Deadline, "deadline", def.Deadline, "how long a drain may take")
 	cmd.Flags().StringVar(&policy, "on-deadline", string(def.Policy), "of drains by hook: abort or force")
@@ -91,6 +102,7 @@ With --dry-run nothing is changed and no lease is taken.`,
 type controller struct {
 	scale   *autoscale.Engine
 	drain   *drain.Engine
+	rotate  *rotate.Engine
 	lease   *awscloud.Lease
 	clock   awscloud.Clock
 	cluster string
@@ -100,12 +112,13 @@ type controller struct {
 	mu     sync.Mutex
 	counts map[string]int // decisions and actions by kind
 	gauges map[string]float64
-	last   string // the last decision told
+	last   map[string]string // what was told last, by what it is about
 }
 
 func newController(cloud *awscloud.Cloud, cluster string, cfg autoscale.Config, def drain.Defaults, dryRun bool) *controller {
 	host, _ := os.Hostname() // empty is no harm: the rest tells owners apart
-	c := &controller{scale: cloud.Autoscale(cluster, cfg), drain: cloud.Drain(cluster, def), cluster: cluster, dryRun: dryRun, counts: map[string]int{}, gauges: map[string]float64{}}
+	c := &controller{scale: cloud.Autoscale(cluster, cfg), drain: cloud.Drain(cluster, def), rotate: cloud.Rotate(cluster), clock: cloud.Clock, cluster: cluster, dryRun: dryRun,
+		counts: map[string]int{}, gauges: map[string]float64{}, last: map[string]string{}}
 	c.lease = cloud.Lease(cluster, fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8]), 30*time.Second)
 	c.scale.DryRun = dryRun
 	c.drain.Report = func(a drain.Action, err error) {
@@ -119,6 +132,15 @@ func newController(cloud *awscloud.Cloud, cluster string, cfg autoscale.Config, 
 			return
 		}
 		c.log.Info("drain", args...)
+	}
+	c.rotate.Report = func(a rotate.Action, err error) {
+		c.count("rotate_" + string(a.Kind))
+		args := []any{"cluster", cluster, "group", a.Group, "action", a.Kind, "instance", a.Member.EC2ID, "why", a.Why}
+		if err != nil {
+			c.log.Warn("rotate", append(args, "error", err)...)
+			return
+		}
+		c.log.Info("rotate", args...)
 	}
 	return c
 }
@@ -159,7 +181,7 @@ func (c *controller) turn(ctx context.Context, most time.Duration) error {
 		}
 		c.set("leader", b2f(leads))
 		if !leads {
-			c.tell("waiting", []any{"cluster", c.cluster, "leader", c.lease.Holder})
+			c.tell("waiting", "", []any{"cluster", c.cluster, "leader", c.lease.Holder})
 			return nil
 		}
 	}
@@ -178,11 +200,12 @@ func (c *controller) turn(ctx context.Context, most time.Duration) error {
 	for _, d := range p.Drains {
 		for _, w := range d.Waits {
 			if w.Cause.Stuck() {
-				c.tell("waits", []any{"cluster", c.cluster, "instance", d.EC2ID, "cause", w.Cause, "why", w.Sentence})
+				c.tell("waits", d.EC2ID, []any{"cluster", c.cluster, "instance", d.EC2ID, "cause", w.Cause, "why", w.Sentence})
 				break
 			}
 		}
 	}
+	rotateErr := c.turnRotations(ctx)
 	ds, err := c.scale.Step(ctx)
 	for _, d := range ds {
 		c.count("scale_" + string(d.Kind))
@@ -193,18 +216,34 @@ func (c *controller) turn(ctx context.Context, most time.Duration) error {
 		if d.EC2ID != "" {
 			args = append(args, "instance", d.EC2ID)
 		}
-		c.tell("scale", args)
+		c.tell("scale", d.Group+d.EC2ID, args)
 	}
-	return errors.Join(drainErr, err)
+	return errors.Join(drainErr, rotateErr, err)
 }
 
-// tell logs a line, but not the same one twice running.
-func (c *controller) tell(msg string, args []any) {
-	line := fmt.Sprint(append([]any{msg}, args...)...)
-	if line == c.last {
+func (c *controller) turnRotations(ctx context.Context) error {
+	look := c.rotate.Step
+	if c.dryRun {
+		look = c.rotate.Look
+	}
+	plans, err := look(ctx)
+	left := 0
+	for _, p := range plans {
+		left += p.Old
+		c.tell("rotation", p.Group, []any{"cluster", c.cluster, "group", p.Group, "phase", p.Phase, "done", p.Done, "total", p.Total, "draining", p.Draining, "waits", p.Waits})
+	}
+	c.set("rotating", float64(len(plans)))
+	c.set("to_be_rotated", float64(left))
+	return err
+}
+
+// tell logs a line about something, but not the same one twice running.
+func (c *controller) tell(msg, about string, args []any) {
+	line := fmt.Sprint(args...)
+	if c.last[msg+about] == line {
 		return
 	}
-	c.last = line
+	c.last[msg+about] = line
 	c.log.Info(msg, args...)
 }
 

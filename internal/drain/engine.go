@@ -47,6 +47,8 @@ type Engine struct {
 	Clock     Clock
 	Cluster   string
 	Defaults  Defaults
+	// Notices, if set, is asked before each turn.
+	Notices Notices
 	// Report, if set, is told of each action and how it went.
 	Report func(Action, error)
 
@@ -70,6 +72,15 @@ func (e *Engine) Look(ctx context.Context) (*State, Plan, error) {
 // Step makes one turn: observe, decide, act. Throttled calls, and calls on what is gone, are no
 // errors: the next turn sees the truth.
 func (e *Engine) Step(ctx context.Context) (*State, Plan, error) {
+	if e.Notices != nil {
+		got, err := e.Notices.Receive(ctx)
+		if err == nil {
+			err = e.Heed(ctx, got, e.Notices.Done)
+		}
+		if err != nil && !errors.Is(err, ErrThrottled) {
+			return nil, Plan{}, fmt.Errorf("heeding notices: %w", err)
+		}
+	}
 	s, p, err := e.Look(ctx)
 	if errors.Is(err, ErrThrottled) {
 		return &State{Cluster: e.Cluster}, Plan{}, nil
