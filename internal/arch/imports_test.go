@@ -27,7 +27,7 @@ var (
 		"internal/drain", "internal/rotate", "internal/autoscale", "internal/simulate",
 	}
 	adapters = []string{
-		"internal/awscloud", "internal/registry", "internal/build", "internal/tfexec", "internal/local",
+		"internal/awscloud", "internal/registry", "internal/build", "internal/tfexec", "internal/local", "internal/secretsource", "internal/notify",
 	}
 	fronts = []string{"internal/cli", "internal/provider", "internal/web", "cmd/slipway"}
 	others = []string{"internal/arch", "internal/docs", "test"}

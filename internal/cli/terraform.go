@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/service"
 	"github.com/slipway-ecs/slipway/internal/service/render"
@@ -95,6 +96,7 @@ type planned struct {
 	plan   tfexec.Plan
 	spec   service.Spec
 	image  string
+	copies []awscloud.SecretCopy // to be kept before it is applied
 }
 
 const planFile = "plan.tfplan"
@@ -102,6 +104,10 @@ const planFile = "plan.tfplan"
 // plan renders the environment's root module with the image and plans it to a file.
 func (pr *project) plan(ctx context.Context, env, imageRef, releaseName string) (*planned, error) {
 	spec, target, err := pr.spec(env)
+	if err != nil {
+		return nil, err
+	}
+	copies, err := pr.resolveSecrets(ctx, &spec)
 	if err != nil {
 		return nil, err
 	}
@@ -133,16 +139,26 @@ func (pr *project) plan(ctx context.Context, env, imageRef, releaseName string) 
 	if err := r.Init(ctx); err != nil {
 		return nil, err
 	}
-	plan, err := r.Plan(ctx, planFile, tfexec.PlanOptions{})
+	var plan tfexec.Plan
+	err = pr.unlocked(ctx, r, func() (err error) {
+		plan, err = r.Plan(ctx, planFile, tfexec.PlanOptions{})
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &planned{runner: r, plan: plan, spec: spec, image: imageRef}, nil
+	return &planned{runner: r, plan: plan, spec: spec, image: imageRef, copies: copies}, nil
 }
 
 // apply applies a saved plan and says by the exit code how it ended.
 func (pr *project) apply(ctx context.Context, p *planned) error {
-	_, err := p.runner.Apply(ctx, planFile)
+	if err := pr.keepSecrets(ctx, p.spec.Environment, p.copies); err != nil {
+		return err
+	}
+	err := pr.unlocked(ctx, p.runner, func() error {
+		_, err := p.runner.Apply(ctx, planFile)
+		return err
+	})
 	if err == nil {
 		return nil
 	}

@@ -128,6 +128,9 @@ func check(t Target) error {
 	case spec.Logs.Driver == "awsfirelens" && spec.Logs.Router == nil:
 		return refuse("logs through FireLens need a router: logs.router")
 	}
+	if err := checkSecrets(spec); err != nil {
+		return err
+	}
 	if err := checkSchedule(spec); err != nil {
 		return err
 	}
@@ -137,6 +140,18 @@ func check(t Target) error {
 	for _, v := range spec.Volumes {
 		if v.EBS != nil {
 			return refuse("not supported: EBS volume %s; use EFS, a host path or tmpfs", v.Name)
+		}
+	}
+	return nil
+}
+
+// checkSecrets refuses what ECS cannot read. slipway deploy copies such secrets and names the copies.
+func checkSecrets(spec service.Spec) error {
+	for _, c := range spec.Containers {
+		for variable, from := range c.Secrets {
+			if store, _, _ := strings.Cut(from, ":"); store == "vault" || store == "exec" {
+				return refuse("ECS cannot read secret %s of container %s from %s; deploy with slipway deploy, which copies it to Secrets Manager", variable, c.Name, store)
+			}
 		}
 	}
 	return nil
