@@ -34,6 +34,8 @@ type Cloud struct {
 	cfg   aws.Config
 	Clock Clock
 	hosts sync.Map // see ecsPort
+
+	tokens registryTokens
 }
 
 // Open reads the configuration; it makes no call.
@@ -55,14 +57,14 @@ func Open(ctx context.Context, o Options) (*Cloud, error) {
 	if o.Endpoint != "" {
 		load = append(load, config.WithBaseEndpoint(o.Endpoint))
 	}
-	if o.HTTP != nil {
-		load = append(load, config.WithHTTPClient(o.HTTP))
-	}
 	clock := Clock{skew: new(atomic.Int64)}
 	load = append(load, config.WithAPIOptions([]func(*middleware.Stack) error{clock.follow}))
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
+	}
+	if o.HTTP != nil {
+		cfg.HTTPClient = o.HTTP
 	}
 	if loopback(cmp.Or(o.Endpoint, os.Getenv("AWS_ENDPOINT_URL"))) && o.Profile == "" && os.Getenv("AWS_PROFILE") == "" && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
 		// The local AWS takes any; asking an absent metadata service for real ones would take seconds.
