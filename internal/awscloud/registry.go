@@ -3,8 +3,11 @@ package awscloud
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
@@ -20,21 +23,68 @@ func (c *Cloud) RegistryCredentials(ctx context.Context, registry string) (user,
 	if !isECR && !strings.HasSuffix(strings.TrimSuffix(aws.ToString(c.cfg.BaseEndpoint), "/"), "://"+registry) {
 		return "", "", nil
 	}
+	got, err := c.tokens.get(registry, func() (registryToken, error) {
+		// The token outlives the request it is asked for, and so does the asking: a registry's client gives up
+		// requests it no longer needs.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		return c.registryToken(ctx, region)
+	})
+	if err != nil {
+		return "", "", fmt.Errorf("getting a password for %s: %w", registry, err)
+	}
+	return got.user, got.password, nil
+}
+
+// registryToken is a user and password with the time until which they are used.
+type registryToken struct {
+	user, password string
+	until          time.Time
+}
+
+// registryTokens keeps the tokens by registry; each is asked for once.
+type registryTokens struct {
+	mu sync.Mutex
+	by map[string]registryToken
+}
+
+func (t *registryTokens) get(registry string, ask func() (registryToken, error)) (registryToken, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if got, ok := t.by[registry]; ok && time.Now().Before(got.until) {
+		return got, nil
+	}
+	got, err := ask()
+	if err != nil {
+		return got, err
+	}
+	if t.by == nil {
+		t.by = map[string]registryToken{}
+	}
+	t.by[registry] = got
+	return got, nil
+}
+
+// tokenUse is how long a token is used, of the 12 hours it is good for.
+const tokenUse = time.Hour
+
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html
+func (c *Cloud) registryToken(ctx context.Context, region string) (registryToken, error) {
 	out, err := ecr.NewFromConfig(c.cfg, func(o *ecr.Options) {
 		if region != "" {
 			o.Region = region
 		}
 	}).GetAuthorizationToken(ctx, nil)
 	if err != nil {
-		return "", "", fmt.Errorf("getting a password for %s: %w", registry, err)
+		return registryToken{}, err
 	}
 	for _, a := range out.AuthorizationData {
 		text, err := base64.StdEncoding.DecodeString(aws.ToString(a.AuthorizationToken))
 		if user, password, ok := strings.Cut(string(text), ":"); err == nil && ok {
-			return user, password, nil
+			return registryToken{user, password, time.Now().Add(tokenUse)}, nil
 		}
 	}
-	return "", "", fmt.Errorf("getting a password for %s: ECR's answer holds none", registry)
+	return registryToken{}, errors.New("ECR's answer holds none")
 }
 
 // Replicates says whether the registry replicates images of a repository to an account and region.

@@ -32,6 +32,7 @@ func (pr *project) claiming(ctx context.Context, env, doing string, f func(ctx c
 	if err != nil {
 		return err
 	}
+	pr.took = held.Before
 	if held.Before != nil {
 		pr.p.Line("going on after an interrupted run: %s", (&awscloud.HeldError{Claim: *held.Before}).Error())
 	}

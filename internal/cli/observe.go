@@ -224,6 +224,9 @@ func statementLine(pr *project, all []release.Statement, s release.Statement) st
 		what += " " + s.Environment
 	}
 	line := fmt.Sprintf("%s  %-18s %-12s %-9s by %s", s.At.Local().Format(time.DateTime), what, releaseName(pr.tagPolicy(), release.About(all, s.Subject)), s.Outcome, s.By)
+	if said := s.Signature.String(); said != "" {
+		line += "  " + said
+	}
 	if c := s.Details["cause"]; c != "" {
 		line += "\n" + strings.Repeat(" ", 21) + c
 	}
@@ -250,7 +253,7 @@ func newWhyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			now, ok := release.Current(all, args[0])
+			now, ok := release.Current(release.Credible(all, false), args[0])
 			if !ok {
 				return fmt.Errorf("nothing has been deployed to %s", args[0])
 			}
@@ -269,10 +272,10 @@ func (pr *project) why(env string, now release.Running, own []release.Statement)
 	if b, ok := release.Last(own, release.Built, ""); ok {
 		name := releaseName(pr.tagPolicy(), own)
 		parts[0] += " = " + name
-		parts = append(parts, fmt.Sprintf("commit %s", short(b.Commit)), fmt.Sprintf("built %s by %s", stampOf(b.At), b.By))
+		parts = append(parts, fmt.Sprintf("commit %s", short(b.Commit)), fmt.Sprintf("built %s by %s%s", stampOf(b.At), b.By, signedBy(b)))
 	}
 	if t, ok := release.Last(own, release.Tested, ""); ok {
-		parts = append(parts, fmt.Sprintf("tests %s %s", t.Outcome, stampOf(t.At)))
+		parts = append(parts, fmt.Sprintf("tests %s %s%s", t.Outcome, stampOf(t.At), signedBy(t)))
 	}
 	var envs []string
 	for _, s := range own {
@@ -282,10 +285,17 @@ func (pr *project) why(env string, now release.Running, own []release.Statement)
 		}
 	}
 	if a, ok := release.Last(own, release.ApprovedFor, env); ok {
-		parts = append(parts, fmt.Sprintf("approved by %s %s", a.By, stampOf(a.At)))
+		parts = append(parts, fmt.Sprintf("approved by %s %s%s", a.By, stampOf(a.At), signedBy(a)))
 	}
 	parts = append(parts, fmt.Sprintf("here since %s", stampOf(now.Since)))
 	return strings.Join(parts, ", ") + "."
+}
+
+func signedBy(s release.Statement) string {
+	if said := s.Signature.String(); said != "" {
+		return " (" + said + ")"
+	}
+	return ""
 }
 
 func stampOf(t time.Time) string { return t.Local().Format(time.DateTime) }

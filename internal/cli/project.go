@@ -52,6 +52,7 @@ type project struct {
 	now      func() time.Time
 	tools    toolchain
 
+	took   *awscloud.Claim            // of a run that was killed, whose place this one has
 	clouds map[string]*awscloud.Cloud // by region, but the default one
 	homes  map[string]string          // repositories with their registries, by region and name
 }
@@ -72,7 +73,8 @@ func openProject(ctx context.Context, p *printer, file string, cloud *awscloud.C
 	if err != nil {
 		return nil, err
 	}
-	return &project{p: p, dir: dir, file: f, cloud: cloud, registry: client, ledger: release.Ledger{Referrers: client, Catalog: client}, getenv: os.Getenv, now: time.Now}, nil
+	pr := &project{p: p, dir: dir, file: f, cloud: cloud, registry: client, ledger: release.Ledger{Referrers: client, Catalog: client}, getenv: os.Getenv, now: time.Now}
+	return pr, pr.openSigning(ctx)
 }
 
 func readDefinition(file string) (*service.File, error) {

@@ -187,7 +187,7 @@ func promotionPolicy(f *service.File, env string) release.Policy {
 	if !ok {
 		return release.Policy{}
 	}
-	out := release.Policy{From: p.From, Soak: p.Soak, Tests: p.Tests, Approvals: p.Approvals, Approvers: p.Approvers, NotAuthor: p.NotAuthor, MaxSeverity: release.Severity(p.Severity)}
+	out := release.Policy{From: p.From, Soak: p.Soak, Tests: p.Tests, Approvals: p.Approvals, Approvers: p.Approvers, NotAuthor: p.NotAuthor, MaxSeverity: release.Severity(p.Severity), Signed: p.Signed}
 	for _, fr := range p.Freezes {
 		r := release.Freeze{Name: fr.Name, Start: fr.Start, End: fr.End}
 		if len(fr.Days) > 0 {

@@ -49,7 +49,7 @@ type Ledger struct {
 	Referrers Referrers
 	Catalog   Catalog
 	Signer    Signer   // nil = statements are not signed
-	Verifier  Verifier // nil = signatures are not checked; else only what it trusts is read
+	Verifier  Verifier // nil = signatures are not checked
 }
 
 // Append stores a statement.
@@ -90,9 +90,10 @@ func (l Ledger) Read(ctx context.Context, repo string, d image.Digest) ([]Statem
 			continue
 		}
 		var s Statement
-		payload, err := open(ctx, l.Verifier, r.Payload)
+		payload, signature, err := open(ctx, l.Verifier, r.Payload)
 		if err == nil {
 			s, err = Decode(d, payload)
+			s.Signature = signature
 		}
 		if err != nil {
 			bad = append(bad, fmt.Errorf("%s: %w", r.Digest.Short(), err))
@@ -102,6 +103,18 @@ func (l Ledger) Read(ctx context.Context, repo string, d image.Digest) ([]Statem
 	}
 	sortByTime(out)
 	return out, errors.Join(bad...)
+}
+
+// Credible is the statements without those that somebody changed after a trusted key had signed them.
+// With signed, it is only those that a trusted key signed.
+func Credible(statements []Statement, signed bool) []Statement {
+	var out []Statement
+	for _, s := range statements {
+		if !s.Signature.Forged && (!signed || s.Signature.By != "") {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // History is what is known of all images of a repository, oldest first.
@@ -142,7 +155,7 @@ func Distinct(statements []Statement) []Statement {
 	var out []Statement
 	for _, s := range statements {
 		text, err := s.Encode()
-		if key := string(text); err == nil && !seen[key] {
+		if key := fmt.Sprint(string(text), s.Signature); err == nil && !seen[key] {
 			seen[key] = true
 			out = append(out, s)
 		}

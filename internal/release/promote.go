@@ -21,6 +21,7 @@ type Policy struct {
 	MaxSeverity  Severity // scanned, with nothing worse; empty = not asked
 	Freezes      []Freeze
 	AllowDirty   bool
+	Signed       bool // only statements that a trusted key signed count, and its build must be one
 	AllowReplace bool // From may run something newer by now
 }
 
@@ -42,9 +43,12 @@ func (r Refusal) String() string { return r.Rule + ": " + r.Reason + "; " + r.Re
 // CanPromote says everything that stands against deploying the candidate. Statements are the
 // repository's history; those about other digests count only in saying what runs where.
 func CanPromote(c Candidate, history []Statement, p Policy, now time.Time) []Refusal {
+	all := About(history, c.Digest)
+	history = Credible(history, p.Signed)
 	own := About(history, c.Digest)
 	var out []Refusal
 	for _, rule := range []func() *Refusal{
+		func() *Refusal { return ruleSigned(all, own, p) },
 		func() *Refusal { return ruleDirty(own, p) },
 		func() *Refusal { return ruleTests(own, p) },
 		func() *Refusal { return ruleScan(own, p) },
@@ -58,6 +62,24 @@ func CanPromote(c Candidate, history []Statement, p Policy, now time.Time) []Ref
 		}
 	}
 	return out
+}
+
+func ruleSigned(all, own []Statement, p Policy) *Refusal {
+	if !p.Signed {
+		return nil
+	}
+	if _, ok := Last(own, Built, ""); ok {
+		return nil
+	}
+	const remedy = "build and push it where the signing key is (signing in slipway.yaml)"
+	b, ok := Last(all, Built, "")
+	switch {
+	case !ok:
+		return &Refusal{"signed", "no build is recorded for this digest", remedy}
+	case b.Signature == Signature{}:
+		return &Refusal{"signed", "nobody has checked who signed it: no key is trusted", "name the trusted keys in slipway.yaml (signing)"}
+	}
+	return &Refusal{"signed", "the record of its build has no trusted signature (" + b.Signature.String() + ")", remedy}
 }
 
 func ruleDirty(own []Statement, p Policy) *Refusal {

@@ -20,9 +20,10 @@ type Signer interface {
 	Sign(ctx context.Context, data []byte) (keyID string, signature []byte, err error)
 }
 
-// Verifier knows the keys that are trusted. It returns an error for a signature of any other.
+// Verifier knows the keys that are trusted, and the name of each for people. It returns an error for a
+// signature of any other.
 type Verifier interface {
-	Verify(ctx context.Context, keyID string, data, signature []byte) error
+	Verify(ctx context.Context, keyID string, data, signature []byte) (name string, err error)
 }
 
 // SignedType is the media type of a signed statement.
@@ -54,33 +55,77 @@ func sign(ctx context.Context, s Signer, payload []byte) ([]byte, error) {
 	return json.Marshal(signed{ArtifactType, payload, []signature{{id, sig}}})
 }
 
-var errUnsigned = errors.New("it is not signed, and only signed statements count")
+// Signature is what was found of a statement's signature when it was read.
+type Signature struct {
+	// By is the name of the trusted key that signed it; empty if none did, or nobody checked.
+	By string
+	// Problem is why it has no By: it is not signed, or by a key that is not trusted. Empty if nobody checked.
+	Problem string
+	// Forged says that a trusted key is named and its signature does not fit: somebody changed it.
+	Forged bool
+}
 
-// open takes a statement out of its envelope. Without a verifier a signature is not asked for and not checked.
-func open(ctx context.Context, v Verifier, stored []byte) ([]byte, error) {
+func (s Signature) String() string {
+	switch {
+	case s.Forged:
+		return "INVALID signature: " + s.Problem
+	case s.By != "":
+		return "signed by " + s.By
+	}
+	return s.Problem
+}
+
+// errForged is a signature of a trusted key that does not fit.
+var errForged = errors.New("its signature does not match: it was changed")
+
+const unsigned = "not signed"
+
+// open takes a statement out of its envelope, and says what its signature is worth. Without a verifier
+// that is not checked.
+func open(ctx context.Context, v Verifier, stored []byte) ([]byte, Signature, error) {
 	var e signed
 	if err := json.Unmarshal(stored, &e); err != nil {
-		return nil, err
+		return nil, Signature{}, err
 	}
 	if e.PayloadType == "" {
-		if v != nil {
-			return nil, errUnsigned
+		if v == nil {
+			return stored, Signature{}, nil
 		}
-		return stored, nil
+		return stored, Signature{Problem: unsigned}, nil
 	}
 	if e.PayloadType != ArtifactType {
-		return nil, fmt.Errorf("its payload is %q", e.PayloadType)
+		return nil, Signature{}, fmt.Errorf("its payload is %q", e.PayloadType)
 	}
 	if v == nil {
-		return e.Payload, nil
+		return e.Payload, Signature{}, nil
 	}
-	err := errUnsigned
+	out := Signature{Problem: unsigned}
 	for _, s := range e.Signatures { // one that is trusted is enough
-		if err = v.Verify(ctx, s.KeyID, signedBytes(e.PayloadType, e.Payload), s.Sig); err == nil {
-			return e.Payload, nil
+		by, err := v.Verify(ctx, s.KeyID, signedBytes(e.PayloadType, e.Payload), s.Sig)
+		if err == nil {
+			return e.Payload, Signature{By: by}, nil
+		}
+		out = Signature{Problem: err.Error(), Forged: out.Forged || errors.Is(err, errForged)}
+	}
+	return e.Payload, out, nil
+}
+
+// Verifiers trusts what any of them trusts.
+type Verifiers []Verifier
+
+// Verify implements Verifier.
+func (v Verifiers) Verify(ctx context.Context, id string, data, sig []byte) (string, error) {
+	err := errors.New("no key is trusted")
+	for _, one := range v {
+		by, e := one.Verify(ctx, id, data, sig)
+		if e == nil {
+			return by, nil
+		}
+		if !errors.Is(err, errForged) {
+			err = e
 		}
 	}
-	return nil, err
+	return "", err
 }
 
 // Key signs with a private key: Ed25519, or ECDSA over SHA-256 as KMS and cosign do.
@@ -138,11 +183,23 @@ func (k *Key) Sign(_ context.Context, data []byte) (string, []byte, error) {
 	return k.id, sig, err
 }
 
-// Keys are the public keys that are trusted, by id.
-type Keys map[string]crypto.PublicKey
+// ID names the key: the SHA-256 of its public half in PKIX form.
+func (k *Key) ID() string { return k.id }
 
-// ParseKeys reads public keys in PEM, any number of them.
-func ParseKeys(data []byte) (Keys, error) {
+// Trusts is the public half of the key as one that is trusted, under a name for people.
+func (k *Key) Trusts(name string) Keys { return Keys{k.id: {name, k.private.Public()}} }
+
+// Keys are the public keys that are trusted, by id.
+type Keys map[string]TrustedKey
+
+// TrustedKey is a public key with a name for people.
+type TrustedKey struct {
+	Name   string
+	Public crypto.PublicKey
+}
+
+// ParseKeys reads public keys in PEM, any number of them, under a name for people.
+func ParseKeys(name string, data []byte) (Keys, error) {
 	keys := Keys{}
 	for {
 		block, rest := pem.Decode(data)
@@ -150,41 +207,50 @@ func ParseKeys(data []byte) (Keys, error) {
 			break
 		}
 		data = rest
-		key, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("reading trusted key %d: %w", len(keys)+1, err)
+		if err := keys.Add(name, block.Bytes); err != nil {
+			return nil, fmt.Errorf("reading trusted key %d of %s: %w", len(keys)+1, name, err)
 		}
-		switch key.(type) {
-		case ed25519.PublicKey, *ecdsa.PublicKey:
-		default:
-			return nil, fmt.Errorf("not supported: a trusted key of type %T; Ed25519 and ECDSA are", key)
-		}
-		id, err := keyID(key)
-		if err != nil {
-			return nil, fmt.Errorf("reading trusted key %d: %w", len(keys)+1, err)
-		}
-		keys[id] = key
 	}
 	if len(keys) == 0 {
-		return nil, errors.New("reading the trusted keys: there is none; public keys in PEM are expected")
+		return nil, fmt.Errorf("reading the trusted keys of %s: there is none; public keys in PEM are expected", name)
 	}
 	return keys, nil
 }
 
+// Add trusts a public key in PKIX form.
+func (k Keys) Add(name string, der []byte) error {
+	key, err := x509.ParsePKIXPublicKey(der)
+	if err != nil {
+		return err
+	}
+	switch key.(type) {
+	case ed25519.PublicKey, *ecdsa.PublicKey:
+	default:
+		return fmt.Errorf("not supported: a trusted key of type %T; Ed25519 and ECDSA are", key)
+	}
+	id, err := keyID(key)
+	if err != nil {
+		return err
+	}
+	k[id] = TrustedKey{name, key}
+	return nil
+}
+
 // Verify implements Verifier.
-func (k Keys) Verify(_ context.Context, id string, data, sig []byte) error {
+func (k Keys) Verify(_ context.Context, id string, data, sig []byte) (string, error) {
+	trusted, known := k[id]
 	ok := false
-	switch key := k[id].(type) {
+	switch key := trusted.Public.(type) {
 	case nil:
-		return fmt.Errorf("it is signed by key %.16q, which is not trusted", id)
+		return "", fmt.Errorf("signed by key %.16s, which is not trusted", id)
 	case ed25519.PublicKey:
 		ok = ed25519.Verify(key, data, sig)
 	case *ecdsa.PublicKey:
 		h := sha256.Sum256(data)
 		ok = ecdsa.VerifyASN1(key, h[:], sig)
 	}
-	if !ok {
-		return errors.New("its signature does not match: it was changed")
+	if !ok || !known {
+		return "", errForged
 	}
-	return nil
+	return trusted.Name, nil
 }

@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -53,7 +54,7 @@ func TestSignedLedger(t *testing.T) {
 			ctx, m := t.Context(), memory{}
 			key, public := pair(t, private)
 			stranger, other := pair(t, strangers[name])
-			keys, err := ParseKeys(append(other, public...))
+			keys, err := ParseKeys("ci.pub", append(other, public...))
 			if err != nil || len(keys) != 2 {
 				t.Fatal(keys, err)
 			}
@@ -62,7 +63,7 @@ func TestSignedLedger(t *testing.T) {
 			if err := l.Append(ctx, "r/shop", approved(one, "prod", "bob", 1, Succeeded)); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := l.Read(ctx, "r/shop", one); err != nil || len(got) != 1 || got[0].By != "bob" {
+			if got, err := l.Read(ctx, "r/shop", one); err != nil || len(got) != 1 || got[0].By != "bob" || got[0].Signature != (Signature{By: "ci.pub"}) {
 				t.Errorf("%+v, %v", got, err)
 			}
 			good := m[one][0].Payload
@@ -84,19 +85,29 @@ func TestSignedLedger(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			unsigned, err := approved(one, "prod", "eve", 2, Succeeded).Encode()
+			plain, err := approved(one, "prod", "eve", 2, Succeeded).Encode()
 			if err != nil {
 				t.Fatal(err)
 			}
-			foreign, err := sign(ctx, stranger, unsigned)
+			foreign, err := sign(ctx, stranger, plain)
 			if err != nil {
 				t.Fatal(err)
 			}
-			for says, payload := range map[string][]byte{"was changed": forged, "not signed": bare, "only signed statements": unsigned, "not trusted": foreign} {
-				m[one] = []Referrer{{Digest: two, Annotations: map[string]string{AnnotationKind: "approved-for"}, Payload: payload}}
+			for _, tt := range []struct {
+				says    string
+				payload []byte
+			}{{"was changed", forged}, {unsigned, bare}, {unsigned, plain}, {"not trusted", foreign}} {
+				says := tt.says
+				m[one] = []Referrer{{Digest: two, Annotations: map[string]string{AnnotationKind: "approved-for"}, Payload: tt.payload}}
 				got, err := l.Read(ctx, "r/shop", one)
-				if err == nil || len(got) > 0 || !strings.Contains(err.Error(), says) {
+				if err != nil || len(got) != 1 || got[0].Signature.By != "" || !strings.Contains(got[0].Signature.String(), says) {
 					t.Errorf("%s: read %+v, %v", says, got, err)
+				}
+				if n := len(Credible(got, true)); n != 0 {
+					t.Errorf("%s: %d are taken for signed", says, n)
+				}
+				if n := len(Credible(got, false)); (n == 0) != (says == "was changed") {
+					t.Errorf("%s: %d count where signatures are not asked for", says, n)
 				}
 			}
 			// A good signature on another digest is no approval of it.
@@ -133,11 +144,42 @@ func TestKeysThatAreNone(t *testing.T) {
 		if _, err := ParseKey(data); err == nil {
 			t.Errorf("%s: is a signing key", name)
 		}
-		if _, err := ParseKeys(data); err == nil {
+		if _, err := ParseKeys(name, data); err == nil {
 			t.Errorf("%s: is a trusted key", name)
 		}
 	}
-	if err := (Keys{}).Verify(context.Background(), "x", nil, nil); err == nil {
+	if _, err := (Keys{}).Verify(context.Background(), "x", nil, nil); err == nil {
 		t.Error("nobody is trusted")
+	}
+}
+
+func TestSignedRule(t *testing.T) {
+	built := Statement{Kind: Built, Subject: one, Outcome: Succeeded, Commit: "c", Author: "ann@example.com"}
+	approval := approved(one, "prod", "bob", 1, Succeeded)
+	by := func(s Statement, sig Signature) Statement { s.Signature = sig; return s }
+	good, stranger := Signature{By: "ci.pub"}, Signature{Problem: "signed by key 1, which is not trusted"}
+	p := Policy{Signed: true, Approvals: 1}
+	for name, tt := range map[string]struct {
+		history []Statement
+		rules   []string
+	}{
+		"all signed":          {[]Statement{by(built, good), by(approval, good)}, nil},
+		"approval is not":     {[]Statement{by(built, good), by(approval, Signature{Problem: unsigned})}, []string{"approval"}},
+		"build is a stranger": {[]Statement{by(built, stranger), by(approval, good)}, []string{"signed"}},
+		"approval is forged":  {[]Statement{by(built, good), by(approval, Signature{Forged: true, Problem: "x"})}, []string{"approval"}},
+		"nobody checked":      {[]Statement{built, approval}, []string{"signed", "approval"}},
+		"nothing is recorded": {nil, []string{"signed", "approval"}},
+	} {
+		var got []string
+		for _, r := range CanPromote(Candidate{one, "prod"}, tt.history, p, at(5)) {
+			got = append(got, r.Rule)
+		}
+		if !slices.Equal(got, tt.rules) {
+			t.Errorf("%s: refused by %q, want %q", name, got, tt.rules)
+		}
+	}
+	// Where signatures are not asked for, only what was changed does not count.
+	if r := CanPromote(Candidate{one, "prod"}, []Statement{built, by(approval, stranger)}, Policy{Approvals: 1}, at(5)); len(r) != 0 {
+		t.Errorf("refused: %v", r)
 	}
 }

@@ -55,6 +55,9 @@ type Statement struct {
 	Instead  image.Digest // of DeployedTo by a rollback: what it replaces
 
 	Details map[string]string // free; no secrets
+
+	// Signature is what was found when it was read; it is no part of the statement.
+	Signature Signature
 }
 
 // Severity of a finding, as ECR and Inspector name it.

@@ -11,6 +11,7 @@ type fileConfig struct {
 	Test         *testConfig                `yaml:"test" jsonschema_description:"The command that tests the service before its image is built; default: go test ./..."`
 	ImageTags    imageTagsConfig            `yaml:"image_tags" jsonschema_description:"Which tags images get"`
 	RequiredTags []string                   `yaml:"required_tags" jsonschema_description:"Tags that every environment must set"`
+	Signing      signingConfig              `yaml:"signing" jsonschema_description:"With what the statements about images are signed, and whose signatures are trusted"`
 	Promotion    map[string]promotionConfig `yaml:"promotion" jsonschema_description:"What an image must have passed before it is deployed to an environment"`
 	Pipeline     pipelineConfig             `yaml:"pipeline" jsonschema_description:"How slipway pipeline delivers it stage by stage"`
 	Notify       map[string]noticeConfig    `yaml:"notify" jsonschema_description:"Who is told how a delivery goes, by name"`
@@ -49,9 +50,16 @@ type promotionConfig struct {
 	Approvers []string                `yaml:"approvers" jsonschema_description:"Who may approve; default: anybody"`
 	NotAuthor *bool                   `yaml:"not_author" jsonschema_description:"Whether the commit's author may not approve it; default: false"`
 	Tests     *bool                   `yaml:"tests" jsonschema_description:"Whether the digest's tests must have passed; default: true"`
+	Signed    *bool                   `yaml:"signed" jsonschema_description:"Whether only statements signed by a trusted key count, the build's among them; default: false"`
 	Soak      duration                `yaml:"soak" jsonschema_description:"How long it must have run where it comes from"`
 	Severity  string                  `yaml:"max_severity" jsonschema:"enum=informational,enum=low,enum=medium,enum=high,enum=critical" jsonschema_description:"The worst finding of its scan that is let through; default: no scan is asked for"`
 	Freezes   map[string]freezeConfig `yaml:"freezes" jsonschema_description:"Times in which nothing is deployed there, by name"`
+}
+
+type signingConfig struct {
+	Key     string    `yaml:"key" jsonschema_description:"File of the private key (PEM); SLIPWAY_SIGNING_KEY goes before it"`
+	KMS     string    `yaml:"kms" jsonschema_description:"Id, ARN or alias of a KMS key (ECC_NIST_P256) that signs instead, and is trusted"`
+	Trusted oneOrMore `yaml:"trusted" jsonschema_description:"Files of public keys (PEM) whose signatures are trusted"`
 }
 
 type freezeConfig struct {

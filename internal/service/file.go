@@ -23,6 +23,7 @@ type File struct {
 	Test         Test
 	ImageTags    ImageTags
 	RequiredTags []string
+	Signing      Signing
 	Promotion    map[string]Promotion // by environment; no entry = nothing is asked
 	Pipeline     Pipeline
 	Notify       []Notice // by name
@@ -61,6 +62,13 @@ type ImageTags struct {
 	Prefixes   map[string]string // environment → prefix of the tag written when deployed there
 }
 
+// Signing says with what statements about images are signed, and whose signatures are trusted.
+type Signing struct {
+	Key     string   // file of a private key
+	KMS     string   // a key of KMS, instead of Key
+	Trusted []string // files of public keys
+}
+
 // Promotion is what a digest must have before it is deployed to an environment.
 type Promotion struct {
 	From      string // deployed there before; empty = nowhere
@@ -68,6 +76,7 @@ type Promotion struct {
 	Approvers []string // empty = anybody
 	NotAuthor bool     // an approval by the commit's author does not count
 	Tests     bool
+	Signed    bool          // only statements that a trusted key signed count
 	Soak      time.Duration // how long it must have run in From
 	Severity  string        // worst finding let through: INFORMATIONAL … CRITICAL; empty = no scan is asked for
 	Freezes   []Freeze
@@ -267,6 +276,10 @@ func (f *File) fill(cfg *fileConfig, d *decoder) {
 		f.checkEnvironment(d, "image_tags.prefixes."+env, env)
 	}
 	f.fillPromotion(cfg, d)
+	f.Signing = Signing{Key: cfg.Signing.Key, KMS: cfg.Signing.KMS, Trusted: cfg.Signing.Trusted}
+	if f.Signing.Key != "" && f.Signing.KMS != "" {
+		d.report(at("signing"), "signing takes key or kms, not both")
+	}
 	f.fillPipeline(cfg, d)
 }
 
@@ -293,6 +306,7 @@ func (f *File) fillPromotion(cfg *fileConfig, d *decoder) {
 		}
 		set(&p.Approvals, c.Approvals)
 		set(&p.Tests, c.Tests)
+		set(&p.Signed, c.Signed)
 		f.Promotion[env] = p
 		f.checkEnvironment(d, path, env)
 		if c.From != "" {
