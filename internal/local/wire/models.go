@@ -18,7 +18,8 @@ type Model struct {
 	Namespace       string // XML namespace of responses
 	QueryCompatible bool   // JSON errors also carry the query error code
 
-	operations string // names in order, one space apart
+	paths      map[string]string // of a REST service: operation → "POST /schedules/{Name}"
+	operations string            // names in order, one space apart
 	errors     map[string]errorShape
 }
 

@@ -46,8 +46,15 @@ func (r response) ok(o *operation, out any) {
 		}
 		r.write(http.StatusOK, "application/cbor", data)
 	default:
-		r.write(http.StatusOK, "application/x-amz-json-"+r.route.json, o.out.appendJSON(make([]byte, 0, 1024), v))
+		r.write(http.StatusOK, r.jsonType(), o.out.appendJSON(make([]byte, 0, 1024), v))
 	}
+}
+
+func (r response) jsonType() string {
+	if r.route.proto == rest {
+		return "application/json"
+	}
+	return "application/x-amz-json-" + r.route.json
 }
 
 func (r response) fail(e shown) {
@@ -105,7 +112,7 @@ func (r response) fail(e shown) {
 			data = []byte("{}")
 		}
 		r.w.Header().Set("X-Amzn-Errortype", e.name)
-		r.write(e.status, "application/x-amz-json-"+r.route.json, data)
+		r.write(e.status, r.jsonType(), data)
 	}
 }
 

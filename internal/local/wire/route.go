@@ -19,7 +19,7 @@ const (
 	awsQuery
 	ec2Query
 	rpcCBOR
-	rest // known only so far as to say "not supported"
+	rest // restJson1
 )
 
 // route is where a request goes.
@@ -27,8 +27,9 @@ type route struct {
 	svc   *Service
 	op    string
 	proto protocol
-	json  string     // version of awsJson: "1.0", "1.1"
-	form  url.Values // of a query request
+	json  string            // version of awsJson: "1.0", "1.1"
+	form  url.Values        // of a query request
+	names map[string]string // of a REST request: what its path names
 	// badBody is why the form could not be read.
 	badBody error
 }
@@ -72,7 +73,11 @@ func (s *Server) route(r *http.Request, id *Identity) (*route, http.Handler) {
 		return rt, nil
 	}
 	if svc := s.find(func(m *Model) bool { return m.Scope == sc.service }); svc != nil && sc.service != "" {
-		return &route{svc: svc, op: r.Method + " " + r.URL.Path, proto: rest, json: "1.1"}, nil
+		rt := &route{svc: svc, op: r.Method + " " + r.URL.Path, proto: rest, json: "1.1"}
+		if op, names := svc.model.restOperation(r.Method, r.URL.EscapedPath()); op != "" {
+			rt.op, rt.names = op, names
+		}
+		return rt, nil
 	}
 	return nil, s.fallbackFor("/", true)
 }
@@ -231,6 +236,8 @@ func (rt *route) decode(r *http.Request, limit int64, in any, p *plan) error {
 		}
 		if rt.proto == rpcCBOR {
 			err = decodeCBOR(body, in)
+		} else if rt.proto == rest {
+			err = decodeREST(body, rt.names, r.URL.Query(), in)
 		} else {
 			err = decodeJSON(body, in)
 		}

@@ -100,3 +100,20 @@ func (s *Service) Operations() []Support {
 	}
 	return slices.Clip(out)
 }
+
+// Do calls an operation's handler from inside the process, as the account itself: what AWS does on
+// its own goes the way of its clients.
+func Do[In, Out any](ctx context.Context, svc *Service, op string, in *In) (*Out, error) {
+	o := svc.ops[op]
+	if o == nil {
+		return nil, Errorf("UnknownOperationException", "not supported by this local AWS: %s %s", svc.model.ID, op)
+	}
+	if missing := o.in.missing(in); len(missing) > 0 {
+		return nil, svc.model.required(missing)
+	}
+	out, err := o.call(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	return out.(*Out), nil
+}

@@ -33,6 +33,7 @@ type metadata struct {
 
 type operation struct {
 	Input, Output *struct{ Shape, ResultWrapper string }
+	HTTP          *struct{ Method, RequestURI string }
 }
 
 type shape struct {
@@ -52,6 +53,7 @@ type shape struct {
 
 type member struct {
 	Shape, LocationName, QueryName string
+	Location                       string
 	Flattened                      bool
 }
 
@@ -61,6 +63,7 @@ var packages = map[string]string{
 	"secretsmanager": "secretsmanagerapi", "sts": "stsapi", "iam": "iamapi", "ec2": "ec2api",
 	"autoscaling": "autoscalingapi", "application-autoscaling": "aasapi", "cloudwatch": "cloudwatchapi",
 	"events": "eventsapi", "sns": "snsapi", "sqs": "sqsapi", "servicediscovery": "servicediscoveryapi",
+	"scheduler": "schedulerapi",
 }
 
 func main() {

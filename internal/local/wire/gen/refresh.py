@@ -70,12 +70,10 @@ def trim(service):
     with gzip.open(paths[-1]) as f:
         m = json.load(f)
     full = set(EC2) if service == "ec2" else set(m["operations"])
-    if service == "scheduler":
-        full = set()
     ops, todo = {}, []
     for name, op in sorted(m["operations"].items()):
         o = {}
-        if service == "scheduler":
+        if m["metadata"]["protocol"] == "rest-json":
             o["http"] = pick(op["http"], ["method", "requestUri"])
         if name in full:
             for side in ("input", "output"):

@@ -46,6 +46,13 @@ func writeModel(w *bytes.Buffer, id string, m model) error {
 		w.WriteString(", QueryCompatible: true")
 	}
 	names := sorted(m.Operations)
+	if m.Metadata.Protocol == "rest-json" {
+		w.WriteString(",\npaths: map[string]string{\n")
+		for _, name := range names {
+			fmt.Fprintf(w, "%q: %q,\n", name, m.Operations[name].HTTP.Method+" "+m.Operations[name].HTTP.RequestURI)
+		}
+		w.WriteString("}")
+	}
 	fmt.Fprintf(w, ",\noperations: %q,\nerrors: map[string]errorShape{\n", strings.Join(names, " "))
 	for _, name := range sorted(m.Shapes) {
 		s := m.Shapes[name]

@@ -92,6 +92,12 @@ func (g *generator) tag(name string, mem member, required bool) string {
 	if required {
 		out = append(out, "req")
 	}
+	switch mem.Location {
+	case "uri":
+		out = append(out, "uri="+mem.LocationName)
+	case "querystring":
+		out = append(out, "query="+mem.LocationName)
+	}
 	if !g.query {
 		return strings.Join(out, ",")
 	}
