@@ -235,12 +235,9 @@ func because(why string) string {
 
 // allowed is how many more members may be drained now: as many as are ready beyond the base.
 func (d *decider) allowed(surge int) int {
-	ready, coming := 0, 0
-	for _, m := range append(slices.Clone(d.old), d.right...) {
-		switch {
-		case m.Ready && !m.Marked:
-			ready++
-		case m.Right:
+	ready, coming := d.ready(), 0
+	for _, m := range d.right {
+		if !m.Ready || m.Marked {
 			coming++
 		}
 	}
@@ -251,6 +248,16 @@ func (d *decider) allowed(surge int) int {
 		return 1 - d.p.Draining - d.ending - coming
 	}
 	return min(ready-d.r.Base, surge-d.p.Draining)
+}
+
+// ready is how many members take tasks.
+func (d *decider) ready() (n int) {
+	for _, m := range append(slices.Clone(d.old), d.right...) {
+		if m.Ready && !m.Marked {
+			n++
+		}
+	}
+	return n
 }
 
 // untilCheckpoint is how many members may be begun before the next checkpoint.
@@ -324,9 +331,7 @@ func (d *decider) finish() {
 		d.wait("%d instances beyond the group's size are being emptied", marked)
 	case excess > 0:
 		// An old one ended by itself and was replaced: one successor too many.
-		byTasks := slices.Clone(d.right)
-		slices.SortStableFunc(byTasks, func(a, b *Member) int { return cmp.Compare(a.Tasks, b.Tasks) })
-		for _, m := range byTasks[:min(excess, len(byTasks))] {
+		for _, m := range d.emptiest()[:max(min(excess, d.ready()-d.r.Base), 0)] {
 			d.mark(m, true, "the group has one more than before")
 		}
 	case d.ending > 0:
@@ -337,6 +342,13 @@ func (d *decider) finish() {
 		d.p.Ended = true
 		d.act(Action{Kind: Finish, Why: "every instance is right"})
 	}
+}
+
+// emptiest is the right members that take tasks, those with the fewest first.
+func (d *decider) emptiest() []*Member {
+	out := slices.DeleteFunc(slices.Clone(d.right), func(m *Member) bool { return !m.Ready || m.Marked })
+	slices.SortStableFunc(out, func(a, b *Member) int { return cmp.Compare(a.Tasks, b.Tasks) })
+	return out
 }
 
 // abort brings the group to its own size and leaves the rest as it is.
@@ -356,9 +368,11 @@ func (d *decider) abort() {
 		}
 		d.act(Action{Kind: Reopen, Member: *m, Why: "the rotation is aborted"})
 	}
-	for _, m := range d.old {
-		if marked < excess && !m.Marked && m.Lifecycle == "InService" {
+	spare := d.ready() - d.r.Base
+	for _, m := range append(slices.Clone(d.old), d.emptiest()...) {
+		if marked < excess && spare > 0 && !m.Marked && m.Lifecycle == "InService" {
 			marked++
+			spare--
 			d.mark(m, true, "the rotation is aborted: the group gets its own size")
 		}
 	}
