@@ -37,6 +37,15 @@ func (c *Cloud) ImageUses(ctx context.Context, uri string) ([]lifecycle.Use, err
 	return u.found, nil
 }
 
+// AccountAndRegion is where the cloud is: "account/region".
+func (c *Cloud) AccountAndRegion(ctx context.Context) (string, error) {
+	id, err := c.Identity(ctx)
+	if err != nil {
+		return "", err
+	}
+	return id.Account + "/" + c.Region(), nil
+}
+
 type imageUses struct {
 	api         *ecs.Client
 	uri         string

@@ -20,15 +20,17 @@ type Repositories struct {
 // NewRepositories returns the engine over its port.
 func NewRepositories(images Images) *Repositories { return &Repositories{images: images} }
 
-// Guarded asks the guard before a lifecycle policy changes.
+// Guarded asks the guard before a lifecycle policy changes and before images are deleted with their
+// repository.
 func (r *Repositories) Guarded(g LifecycleGuard) *Repositories {
 	guarded := *r
 	guarded.guard = g
 	return &guarded
 }
 
-// LifecycleGuard refuses a lifecycle policy that would take images somebody needs. The uri is the
-// repository with its registry: host/name.
+// LifecycleGuard refuses a lifecycle policy, or the deletion of a repository, that would take images
+// somebody needs. The uri is the repository with its registry: host/name.
 type LifecycleGuard interface {
 	CheckLifecycle(ctx context.Context, repository, uri, policy string) error
+	CheckDeletion(ctx context.Context, repository, uri string) error
 }

@@ -60,8 +60,23 @@ func (r *Repositories) Read(ctx context.Context, name string) (Repository, error
 	return got, nil
 }
 
-// Delete deletes the repository; without force only an empty one (ErrNotEmpty).
+// Delete deletes the repository; without force only an empty one (ErrNotEmpty). With force it is
+// refused where images are in use.
 func (r *Repositories) Delete(ctx context.Context, name string, force bool) error {
+	if force && r.guard != nil {
+		have, err := r.images.Repository(ctx, name)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading repository %s: %w", name, err)
+		}
+		if have.Images > 0 {
+			if err := r.guard.CheckDeletion(ctx, name, have.URI); err != nil {
+				return fmt.Errorf("deleting repository %s: %w", name, err)
+			}
+		}
+	}
 	err := r.images.DeleteRepository(ctx, name, force)
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return fmt.Errorf("deleting repository %s: %w", name, err)
