@@ -183,12 +183,13 @@ func TestExamples(t *testing.T) {
 	}
 	s := &stage{started, cloud}
 	if _, err := cloud.Clusters().Apply(t.Context(), clusterinfra.Spec{Name: "demo", Instances: &clusterinfra.Instances{Type: "m7i.large", Min: 1, Max: 1},
-		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"qa": {Port: 8080}}}}, nil); err != nil {
+		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"qa": {Port: 8080},
+			"qa-tls": {Port: 8443, Protocol: "HTTPS", Certificate: "arn:aws:acm:us-east-1:000000000000:certificate/11111111-2222-3333-4444-555555555555"}}}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	done := []string{"iplookup"} // by the demo
 	t.Run("all", func(t *testing.T) {
-		for folder, test := range map[string]func(*testing.T, *stage){"worker": worker, "daemon": daemon, "job": job, "migration": migration, "bluegreen": bluegreen} {
+		for folder, test := range map[string]func(*testing.T, *stage){"worker": worker, "daemon": daemon, "job": job, "migration": migration, "bluegreen": bluegreen, "grpc": grpcService} {
 			done = append(done, folder)
 			t.Run(folder, func(t *testing.T) { t.Parallel(); test(t, s) })
 		}

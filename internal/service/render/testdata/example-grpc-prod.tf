@@ -1,0 +1,81 @@
+# Written by slipway from slipway.yaml, anew at every plan: change that file, not this one.
+
+terraform {
+  required_providers {
+    slipway = {
+      source = "slipway/slipway"
+    }
+  }
+
+  backend "local" {
+  }
+}
+
+provider "slipway" {
+}
+
+resource "slipway_service" "this" {
+  image       = "127.0.0.1:4566/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  release     = "c656597"
+  name        = "degrees"
+  team        = "platform"
+  environment = "prod"
+  cluster     = "demo"
+  launch_type = "EC2"
+  containers = [
+    {
+      name   = "degrees"
+      cpu    = 64
+      memory = 64
+      ports = [
+        {
+          container = 8080
+        },
+      ]
+    },
+  ]
+  placement = {
+    strategies = [
+      {
+        type  = "spread"
+        field = "attribute:ecs.availability-zone"
+      },
+      {
+        type  = "spread"
+        field = "instanceId"
+      },
+    ]
+  }
+  route = {
+    listener  = "prod-tls"
+    protocol  = "GRPC"
+    paths     = ["/example.Degrees/*"]
+    container = "degrees"
+    port      = 8080
+    health = {
+      path    = "/grpc.health.v1.Health/Check"
+      matcher = "0"
+    }
+    deregistration_delay = 5
+  }
+  logs = {
+    group = "/slipway/prod/degrees"
+  }
+  tags = {
+    environment = "prod"
+    service     = "degrees"
+    team        = "platform"
+  }
+}
+
+output "url" {
+  value = slipway_service.this.url
+}
+
+output "revision" {
+  value = slipway_service.this.revision
+}
+
+output "task_definition_arn" {
+  value = slipway_service.this.task_definition_arn
+}
