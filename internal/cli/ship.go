@@ -368,15 +368,19 @@ func newRollbackCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback ENVIRONMENT",
 		Short: "Deploy what an environment ran successfully before",
-		Args:  cobra.ExactArgs(1),
+		Long: `Takes over a deployment that is going on: it is stopped and rolled back, whoever started it. Without
+one, what ran successfully before is deployed; with --to, that image.
+
+Exit codes: 0 rolled back; 3, 4, 5 as with deploy; 6 there is nothing to go back to.`,
+		Args: cobra.ExactArgs(1),
 		Example: `  slipway rollback prod
   slipway rollback prod --to v1.4.1`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			pr, err := f.open(cmd)
+			s, err := f.reach(cmd, args[0])
 			if err != nil {
 				return err
 			}
-			return pr.rollback(cmd.Context(), args[0], to)
+			return s.rollBack(cmd.Context(), to)
 		},
 	}
 	f.add(cmd)

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
+	"github.com/slipway-ecs/slipway/internal/provider"
 	"github.com/slipway-ecs/slipway/internal/service"
 	"github.com/slipway-ecs/slipway/internal/service/render"
 	"github.com/slipway-ecs/slipway/internal/tfexec"
@@ -155,12 +157,29 @@ func (pr *project) apply(ctx context.Context, p *planned) error {
 	if err := pr.keepSecrets(ctx, p.spec.Environment, p.copies); err != nil {
 		return err
 	}
-	err := pr.unlocked(ctx, p.runner, func() error {
-		_, err := p.runner.Apply(ctx, planFile)
+	events, stop, err := pr.p.eventsFile(ctx)
+	if err != nil {
+		return err
+	}
+	runner := p.runner
+	if runner.Env == nil {
+		runner.Env = os.Environ()
+	}
+	runner.Env = append(slices.Clone(runner.Env), provider.EventsVariable+"="+events)
+	if pr.getenv("SLIPWAY_BY") == "" {
+		runner.Env = append(runner.Env, "SLIPWAY_BY="+pr.who(ctx)) // who holds the service's lease
+	}
+	err = pr.unlocked(ctx, runner, func() error {
+		_, err := runner.Apply(ctx, planFile)
 		return err
 	})
+	stop()
 	if err == nil {
 		return nil
+	}
+	if ctx.Err() != nil {
+		env := p.spec.Environment
+		return exitWith(ExitStillGoing, fmt.Errorf("nobody waits any more; AWS goes on with what it was told\nFollow it with: slipway status %s --follow\nStop it with:   slipway stop %s", env, env))
 	}
 	var failure *tfexec.Failure
 	if !errors.As(err, &failure) {
@@ -171,7 +190,16 @@ func (pr *project) apply(ctx context.Context, p *planned) error {
 
 // howItEnded asks AWS what became of a deployment whose apply failed.
 func (pr *project) howItEnded(ctx context.Context, spec service.Spec, f *tfexec.Failure) int {
-	if !strings.Contains(f.Error(), "deployment of") {
+	switch said := f.Error(); { // by the provider, see its failure
+	case strings.Contains(said, "is in the hands of"), strings.Contains(said, "was taken over by"):
+		return ExitRefused
+	case strings.Contains(said, "what ran before runs again"):
+		return ExitRolledBack
+	case strings.Contains(said, "and was not rolled back"):
+		return ExitNotRolledBack
+	case strings.Contains(said, "is still going on in AWS"):
+		return ExitStillGoing
+	case !strings.Contains(said, "deployment of"):
 		return ExitFailed
 	}
 	cloud, err := pr.cloudOf(spec.Environment)
