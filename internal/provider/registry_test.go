@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"testing"
@@ -13,42 +12,19 @@ import (
 	acctest "github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
 
-	"github.com/slipway-ecs/slipway/internal/local/api/ecr"
-	"github.com/slipway-ecs/slipway/internal/local/api/sts"
-	"github.com/slipway-ecs/slipway/internal/local/clock"
-	"github.com/slipway-ecs/slipway/internal/local/registry"
-	"github.com/slipway-ecs/slipway/internal/local/state"
-	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local"
+	"github.com/slipway-ecs/slipway/internal/local/localtest"
 )
 
-// startRegistry serves the local ECR and returns its host and port.
-func startRegistry(t *testing.T) string {
+// startRegistry serves the local AWS and returns its host and port.
+func startRegistry(t *testing.T) (host string) {
 	t.Helper()
-	db, err := state.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = db.Close() })
-	const account = "000000000000"
-	store, err := registry.New(registry.Config{DB: db, Dir: t.TempDir(), Clock: clock.Wall{}, Account: account, Region: "us-east-1"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := wire.NewServer()
-	http := httptest.NewServer(server)
-	t.Cleanup(http.Close)
-	host := strings.TrimPrefix(http.URL, "http://")
-	tokens := registry.NewTokens(clock.Wall{}.Now)
-	ecr.Register(server.Service("ecr"), ecr.Deps{Store: store, Tokens: tokens, Host: func() string { return host }, Account: account})
-	if err := sts.Register(server.Service("sts"), db, clock.Wall{}); err != nil {
-		t.Fatal(err)
-	}
-	server.Fallback("/v2/", registry.NewServer(store, tokens))
-	for k, v := range map[string]string{"AWS_ENDPOINT_URL": http.URL, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local",
+	a := localtest.Start(t, func(c *local.Config) { c.OpenRegistry = true })
+	for k, v := range map[string]string{"AWS_ENDPOINT_URL": a.Endpoint, "AWS_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "local",
 		"AWS_SECRET_ACCESS_KEY": "local", "AWS_CONFIG_FILE": "/nowhere", "AWS_SHARED_CREDENTIALS_FILE": "/nowhere"} {
 		t.Setenv(k, v)
 	}
-	return host
+	return strings.TrimPrefix(a.Endpoint, "http://")
 }
 
 // The whole way: Terraform, provider, engine, SDK, wire, registry.
