@@ -34,6 +34,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/lambda"
 	"github.com/slipway-ecs/slipway/internal/local/loop"
+	"github.com/slipway-ecs/slipway/internal/local/managedinstances"
 	"github.com/slipway-ecs/slipway/internal/local/managedscaling"
 	"github.com/slipway-ecs/slipway/internal/local/metrics"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
@@ -85,6 +86,8 @@ type Local struct {
 	tasks       *loop.Tasks
 	metrics     *metrics.Metrics
 	managed     *managedscaling.Manager
+	daemons     *loop.Daemons
+	machines    *managedinstances.Manager
 }
 
 // New opens the state and the container runtime and registers every service. Run must follow.
@@ -182,7 +185,7 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() error {
-		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, TargetGroups: l.elb, Subnets: l.ec2})
+		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, Address: cfg.Address, TargetGroups: l.elb, Subnets: l.ec2})
 		return err
 	})
 	step(func() (err error) {
@@ -203,9 +206,13 @@ func (l *Local) register(files string) error {
 	l.server.Fallback("/_slipway/faults", &l.faults)
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
 	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Hooks: &lambda.Client{Endpoint: cfg.Lambda}, Log: cfg.Log})
-	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l},
+	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l}, Object: l.object,
 		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Log: cfg.Log})
 	l.metrics = metrics.New(metrics.Config{State: l.ecs, Clock: l.clock, CloudWatch: l.cloudwatch, Container: l.tasks.Container, Traffic: l.elb.Metrics, Groups: l.elb.Groups})
+	l.daemons = loop.NewDaemons(loop.DaemonsConfig{State: l.ecs, Clock: l.clock, Alarms: l.cloudwatch, Log: cfg.Log})
+	if l.machines, err = managedinstances.New(managedinstances.Config{State: l.ecs, EC2: l.ec2, Clock: l.clock, Log: cfg.Log}); err != nil {
+		return err
+	}
 	l.managed = managedscaling.New(managedscaling.Config{State: l.ecs, Groups: l.autoscaling, CloudWatch: l.cloudwatch, Clock: l.clock})
 	return nil
 }
@@ -235,7 +242,7 @@ func (l *Local) RuntimeName() string { return l.runtime.Name() }
 // state. It is called once.
 func (l *Local) Run(ctx context.Context) error {
 	g, loops := errgroup.WithContext(ctx)
-	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run) {
+	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run, l.daemons.Run, l.machines.Run) {
 		g.Go(func() error {
 			err := run(loops)
 			if errors.Is(err, context.Canceled) {
@@ -303,6 +310,14 @@ func (s secrets) Secret(_ context.Context, valueFrom string) (string, error) {
 }
 
 type logSink struct{ l *Local }
+
+// largestEnvironment is the largest environment file, bytes: more does not fit into a process.
+const largestEnvironment = 1 << 20
+
+// object is what is in S3, for environment files.
+func (l *Local) object(bucket, key string) ([]byte, error) {
+	return l.around.s3.Read(bucket, key, largestEnvironment)
+}
 
 func (s logSink) Writer(group, stream string, create bool) (io.WriteCloser, error) {
 	return s.l.logs.Writer(s.l.cfg.Region, s.l.cfg.Account, group, stream, create)

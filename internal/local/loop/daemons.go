@@ -56,6 +56,9 @@ func (r *reconciliation) daemons() error {
 // onlyDaemons reports whether nothing but tasks of daemon services is left on an instance.
 func (r *reconciliation) onlyDaemons(instance string) bool {
 	for _, t := range r.s.cfg.State.TasksByInstance.Get(r.tx, instance) {
+		if t.DaemonARN != "" {
+			continue
+		}
 		svc, ok := r.s.cfg.State.Services.Get(r.tx, t.ServiceKey)
 		if !ok || !isDaemon(svc) {
 			return false

@@ -142,7 +142,9 @@ func (d *driver) fail(code, reason string) {
 func (d *driver) prepare(ctx context.Context, t *state.Task) bool {
 	var def *ecsapi.TaskDefinition
 	_ = d.l.cfg.State.DB.View(func(tx *state.Tx) error {
-		if td, ok := d.l.cfg.State.TaskDefinitions.Get(tx, definitionKey(t.TaskDefinition)); ok {
+		if t.DaemonARN != "" {
+			def, _ = daemonDefinition(tx, d.l.cfg.State, t.TaskDefinition)
+		} else if td, ok := d.l.cfg.State.TaskDefinitions.Get(tx, definitionKey(t.TaskDefinition)); ok {
 			def = &td.Def
 		}
 		return nil

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"context"
-	"os"
 	"slices"
 	"time"
 
@@ -136,9 +135,7 @@ func (d *driver) close(ctx context.Context) {
 			d.l.cfg.Log.Warn("cleaning up a task", "task", d.arn, "err", err)
 		}
 	}
-	if dir := d.volumeDir(); dir != "" {
-		if err := os.RemoveAll(dir); err != nil {
-			d.l.cfg.Log.Warn("removing a task's volumes", "task", d.arn, "err", err)
-		}
+	if err := d.dropVolumes(); err != nil {
+		d.l.cfg.Log.Warn("removing a task's volumes", "task", d.arn, "err", err)
 	}
 }

@@ -88,12 +88,18 @@ func (r *reconciliation) launch(d *state.Deployment, n int, host string) (starte
 		have[t.CapacityProvider]++
 	}
 	placers := map[string]*placer{}
+	rev, _ := s.cfg.State.ServiceRevisions.Get(tx, d.Revision)
 	for range n {
 		t := newTask(r.svc, spec, d, td, now)
+		if rev != nil {
+			t.Volumes = serviceVolumes(rev.API.VolumeConfigurations)
+		}
 		if len(strategy) > 0 {
 			t.CapacityProvider, t.LaunchType = nextProvider(strategy, have), "EC2"
 			if onFargate(t.CapacityProvider) {
 				t.LaunchType = "FARGATE"
+			} else if p, ok := s.cfg.State.CapacityProviders.Get(tx, t.CapacityProvider); ok && p.API.ManagedInstancesProvider != nil {
+				t.LaunchType = "MANAGED_INSTANCES"
 			}
 			have[t.CapacityProvider]++
 		}

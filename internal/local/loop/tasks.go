@@ -31,10 +31,12 @@ type TasksConfig struct {
 	State   *state.ECS
 	Clock   clock.Clock
 	Runtime runtime.Runtime
-	Subnets Subnets  // nil: awsvpc tasks fail with a reason
-	Secrets Secrets  // nil: tasks with secrets fail with a reason
-	Logs    Logs     // nil: output is dropped
-	Env     []string // KEY=value for every container: how it reaches this AWS
+	Subnets Subnets // nil: awsvpc tasks fail with a reason
+	Secrets Secrets // nil: tasks with secrets fail with a reason
+	Logs    Logs    // nil: output is dropped
+	// Object reads an object of S3, for environment files; nil: such tasks fail with a reason.
+	Object func(bucket, key string) ([]byte, error)
+	Env    []string // KEY=value for every container: how it reaches this AWS
 	// VolumeDir is where volumes without a host path live while their task does; "": such tasks fail.
 	VolumeDir string
 	// Starts is how many tasks may be starting at the same time; 0 means 16.

@@ -12,9 +12,8 @@ import (
 )
 
 func (a *API) registerCapacityProviders(svc *wire.Service) {
-	const group = "only Auto Scaling groups, no managed instances"
-	wire.Handle(svc, "CreateCapacityProvider", a.createCapacityProvider, wire.Partly(group))
-	wire.Handle(svc, "UpdateCapacityProvider", a.updateCapacityProvider, wire.Partly(group))
+	wire.Handle(svc, "CreateCapacityProvider", a.createCapacityProvider)
+	wire.Handle(svc, "UpdateCapacityProvider", a.updateCapacityProvider)
 	wire.Handle(svc, "DeleteCapacityProvider", a.deleteCapacityProvider)
 	wire.Handle(svc, "DescribeCapacityProviders", a.describeCapacityProviders)
 }
@@ -95,13 +94,16 @@ func (a *API) createCapacityProvider(ctx context.Context, in *ecsapi.CreateCapac
 		return nil, invalid("The specified capacity provider name is invalid. Up to 255 characters are allowed. They can include letters (uppercase and lowercase), numbers, underscores (_), and hyphens (-).")
 	case reserved.MatchString(name):
 		return nil, invalid("The specified capacity provider name is reserved: it can't begin with \"aws\", \"ecs\", or \"fargate\".")
-	case in.ManagedInstancesProvider != nil:
-		return nil, wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: capacity providers of managed instances")
-	case in.AutoScalingGroupProvider == nil:
+	case in.ManagedInstancesProvider != nil && in.AutoScalingGroupProvider != nil:
+		return nil, client("The capacity provider must have either an Auto Scaling group or managed instances.")
+	case in.ManagedInstancesProvider == nil && in.AutoScalingGroupProvider == nil:
 		return nil, client("The capacity provider must have an Auto Scaling group.")
 	}
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
+	}
+	if in.ManagedInstancesProvider != nil {
+		return a.createManaged(ctx, in)
 	}
 	asg, err := checkGroup(*in.AutoScalingGroupProvider)
 	if err != nil {
@@ -124,6 +126,72 @@ func (a *API) createCapacityProvider(ctx context.Context, in *ecsapi.CreateCapac
 		a.State.CapacityProviders.Put(tx, name, p)
 		return &ecsapi.CreateCapacityProviderOutput{CapacityProvider: &p.API}, nil
 	})
+}
+
+// createManaged makes a capacity provider of managed instances; it belongs to one cluster.
+func (a *API) createManaged(ctx context.Context, in *ecsapi.CreateCapacityProviderInput) (*ecsapi.CreateCapacityProviderOutput, error) {
+	asked := in.ManagedInstancesProvider
+	mi, err := managedInstances(ecsapi.ManagedInstancesProvider{AutoRepairConfiguration: asked.AutoRepairConfiguration, InfrastructureOptimization: asked.InfrastructureOptimization,
+		InfrastructureRoleArn: asked.InfrastructureRoleArn, InstanceLaunchTemplate: asked.InstanceLaunchTemplate, PropagateTags: asked.PropagateTags})
+	if err != nil {
+		return nil, err
+	}
+	if in.Cluster == nil {
+		return nil, client("A cluster is required for a capacity provider of managed instances.")
+	}
+	return update(a, func(tx *state.Tx) (*ecsapi.CreateCapacityProviderOutput, error) {
+		c, err := a.cluster(tx, in.Cluster)
+		if err != nil {
+			return nil, err
+		}
+		if old, ok := a.State.CapacityProviders.Get(tx, *in.Name); ok && wire.Value(old.API.Status) == "ACTIVE" {
+			return nil, client("The specified capacity provider already exists. To change its configuration, update the capacity provider.")
+		}
+		if err := a.subnetsExist(tx, mi); err != nil {
+			return nil, err
+		}
+		p := &state.CapacityProvider{API: ecsapi.CapacityProvider{Name: in.Name, CapacityProviderArn: wire.String(arn(ctx, "capacity-provider", *in.Name)), Status: wire.String("ACTIVE"),
+			ManagedInstancesProvider: mi, Tags: orEmpty(in.Tags), Type: wire.String("MANAGED_INSTANCES"), Cluster: &c.Name, UpdateStatus: wire.String("CREATE_COMPLETE")}}
+		a.State.CapacityProviders.Put(tx, *in.Name, p)
+		next := *c
+		next.CapacityProviders = append(slices.Clone(c.CapacityProviders), *in.Name)
+		a.State.Clusters.Put(tx, c.Name, &next)
+		return &ecsapi.CreateCapacityProviderOutput{CapacityProvider: &p.API}, nil
+	})
+}
+
+func (a *API) subnetsExist(tx *state.Tx, mi *ecsapi.ManagedInstancesProvider) error {
+	n := mi.InstanceLaunchTemplate.NetworkConfiguration
+	_, err := a.zones(tx, &ecsapi.NetworkConfiguration{AwsvpcConfiguration: &ecsapi.AwsVpcConfiguration{Subnets: n.Subnets}})
+	return err
+}
+
+// updateManaged takes over what an update names of managed instances; those that run stay as they are.
+func (a *API) updateManaged(tx *state.Tx, p *state.CapacityProvider, up *ecsapi.UpdateManagedInstancesProviderConfiguration) error {
+	if p.API.ManagedInstancesProvider == nil {
+		return client("The capacity provider has no managed instances.")
+	}
+	mi := *p.API.ManagedInstancesProvider
+	t := *mi.InstanceLaunchTemplate
+	mi.InfrastructureRoleArn = up.InfrastructureRoleArn
+	set(&mi.AutoRepairConfiguration, up.AutoRepairConfiguration)
+	set(&mi.InfrastructureOptimization, up.InfrastructureOptimization)
+	set(&mi.PropagateTags, up.PropagateTags)
+	set(&t.CapacityReservations, up.InstanceLaunchTemplate.CapacityReservations)
+	set(&t.Ec2InstanceProfileArn, up.InstanceLaunchTemplate.Ec2InstanceProfileArn)
+	set(&t.InstanceMetadataTagsPropagation, up.InstanceLaunchTemplate.InstanceMetadataTagsPropagation)
+	set(&t.InstanceRequirements, up.InstanceLaunchTemplate.InstanceRequirements)
+	set(&t.LocalStorageConfiguration, up.InstanceLaunchTemplate.LocalStorageConfiguration)
+	set(&t.Monitoring, up.InstanceLaunchTemplate.Monitoring)
+	set(&t.NetworkConfiguration, up.InstanceLaunchTemplate.NetworkConfiguration)
+	set(&t.StorageConfiguration, up.InstanceLaunchTemplate.StorageConfiguration)
+	mi.InstanceLaunchTemplate = &t
+	checked, err := managedInstances(mi)
+	if err != nil {
+		return err
+	}
+	p.API.ManagedInstancesProvider = checked
+	return a.subnetsExist(tx, checked)
 }
 
 // checkGroup fills in the defaults of managed scaling and checks its bounds.
@@ -163,7 +231,15 @@ func (a *API) updateCapacityProvider(_ context.Context, in *ecsapi.UpdateCapacit
 			return nil, client("The specified capacity provider does not exist. Specify a valid name and try again.")
 		}
 		p := *old
+		if up := in.ManagedInstancesProvider; up != nil {
+			if err := a.updateManaged(tx, &p, up); err != nil {
+				return nil, err
+			}
+		}
 		if up := in.AutoScalingGroupProvider; up != nil {
+			if p.API.AutoScalingGroupProvider == nil {
+				return nil, client("The capacity provider has no Auto Scaling group.")
+			}
 			g := *p.API.AutoScalingGroupProvider
 			if up.ManagedTerminationProtection != nil {
 				g.ManagedTerminationProtection = up.ManagedTerminationProtection
@@ -212,6 +288,11 @@ func (a *API) deleteCapacityProvider(_ context.Context, in *ecsapi.DeleteCapacit
 		if !ok || wire.Value(old.API.Status) != "ACTIVE" {
 			return nil, client("The specified capacity provider does not exist. Specify a valid name or ARN and try again.")
 		}
+		if old.API.ManagedInstancesProvider != nil {
+			if err := a.releaseManaged(tx, old); err != nil {
+				return nil, err
+			}
+		}
 		for _, c := range a.State.Clusters.All(tx) {
 			if slices.Contains(c.CapacityProviders, name) {
 				return nil, client("The capacity provider cannot be deleted because it is associated with cluster: %s. Remove the capacity provider from the cluster and try again.", c.Name)
@@ -222,6 +303,29 @@ func (a *API) deleteCapacityProvider(_ context.Context, in *ecsapi.DeleteCapacit
 		a.State.CapacityProviders.Put(tx, name, &p)
 		return &ecsapi.DeleteCapacityProviderOutput{CapacityProvider: &p.API}, nil
 	})
+}
+
+// releaseManaged takes a capacity provider of managed instances from its cluster, unless something of
+// it is in use. Its instances are drained and go.
+func (a *API) releaseManaged(tx *state.Tx, p *state.CapacityProvider) error {
+	name, cluster := *p.API.Name, wire.Value(p.API.Cluster)
+	if a.providerInUse(tx, cluster, name) {
+		return client("The capacity provider cannot be deleted because a service uses it.")
+	}
+	for _, d := range a.State.Daemons.All(tx) {
+		if slices.Contains(d.Providers, name) {
+			return client("The capacity provider cannot be deleted because the daemon %s uses it.", d.Name)
+		}
+	}
+	c, ok := a.State.Clusters.Get(tx, cluster)
+	if !ok {
+		return nil
+	}
+	next := *c
+	next.CapacityProviders = slices.DeleteFunc(slices.Clone(c.CapacityProviders), func(s string) bool { return s == name })
+	next.DefaultStrategy = slices.DeleteFunc(slices.Clone(c.DefaultStrategy), func(i ecsapi.CapacityProviderStrategyItem) bool { return wire.Value(i.CapacityProvider) == name })
+	a.State.Clusters.Put(tx, c.Name, &next)
+	return nil
 }
 
 func (a *API) describeCapacityProviders(ctx context.Context, in *ecsapi.DescribeCapacityProvidersInput) (*ecsapi.DescribeCapacityProvidersOutput, error) {

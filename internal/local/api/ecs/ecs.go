@@ -20,6 +20,8 @@ import (
 type Deps struct {
 	State *state.ECS
 	Clock clock.Clock
+	// Address is the host:port clients reach this AWS at.
+	Address string
 	// TargetGroups looks up the target groups of load balancers; without it they are not checked.
 	TargetGroups TargetGroups
 	// Subnets looks up subnets; without it they are not checked.
@@ -61,6 +63,8 @@ func Register(svc *wire.Service, deps Deps) (*API, error) {
 	a.registerServices(svc)
 	a.registerDeployments(svc)
 	a.registerTaskSets(svc)
+	a.registerAgent(svc)
+	a.registerDaemons(svc)
 	a.registerTasks(svc)
 	a.registerInstances(svc)
 	a.registerTags(svc)

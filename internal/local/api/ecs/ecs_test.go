@@ -340,7 +340,7 @@ func TestServiceRefusals(t *testing.T) {
 			"InvalidParameterException", "The container app did not have a container port 1 defined."},
 		{"strategy", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), PlacementStrategy: []types.PlacementStrategy{{Type: "binpack", Field: aws.String("disk")}}}, "InvalidParameterException", "binpack requires the field cpu or memory"},
 		{"hook", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "BLUE_GREEN", LifecycleHooks: []types.DeploymentLifecycleHook{{HookTargetArn: aws.String("l"), RoleArn: aws.String("r")}}}},
-			"UnsupportedFeatureException", "not supported by this local AWS: lifecycle hooks"},
+			"InvalidParameterException", "lifecycleStages of a lifecycle hook cannot be empty."},
 		{"canary", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "CANARY", CanaryConfiguration: &types.CanaryConfiguration{CanaryPercent: aws.Float64(0.01)}}},
 			"InvalidParameterException", "canaryPercent must be between"},
 		{"no alternate", ecs.CreateServiceInput{TaskDefinition: aws.String("bridge"), DeploymentConfiguration: &types.DeploymentConfiguration{Strategy: "BLUE_GREEN"},

@@ -174,6 +174,9 @@ func (a *API) newSpec(ctx context.Context, tx *state.Tx, c *state.Cluster, in *e
 	if _, err := a.zones(tx, spec.NetworkConfiguration); err != nil {
 		return nil, nil, err
 	}
+	if err := checkVolumes(td, serviceVolumeNames(in.VolumeConfigurations)); err != nil {
+		return nil, nil, err
+	}
 	return spec, td, rebalancing(spec, in.AvailabilityZoneRebalancing)
 }
 

@@ -166,6 +166,9 @@ func (a *API) applyUpdate(tx *state.Tx, c *state.Cluster, s *state.Service, rev 
 	if _, err := a.zones(tx, spec.NetworkConfiguration); err != nil {
 		return nil, err
 	}
+	if err := checkVolumes(td, serviceVolumeNames(rev.VolumeConfigurations)); err != nil {
+		return nil, err
+	}
 	if in.AvailabilityZoneRebalancing != nil {
 		return td, rebalancing(spec, in.AvailabilityZoneRebalancing)
 	}

@@ -19,9 +19,6 @@ func (a *API) runTask(ctx context.Context, in *ecsapi.RunTaskInput) (*ecsapi.Run
 	if err := checkTags(in.Tags); err != nil {
 		return nil, err
 	}
-	if len(in.VolumeConfigurations) > 0 {
-		return nil, noEBS()
-	}
 	return update(a, func(tx *state.Tx) (*ecsapi.RunTaskOutput, error) {
 		c, err := a.cluster(tx, in.Cluster)
 		if err != nil {
@@ -54,6 +51,9 @@ func (a *API) runTask(ctx context.Context, in *ecsapi.RunTaskInput) (*ecsapi.Run
 		if err := checkOverrides(td, in.Overrides); err != nil {
 			return nil, err
 		}
+		if err := checkVolumes(td, taskVolumeNames(in.VolumeConfigurations)); err != nil {
+			return nil, err
+		}
 		r := &run{api: a, ctx: ctx, tx: tx, cluster: c, td: td, in: in, network: network, launchType: lt}
 		if r.zones, err = a.zones(tx, network); err != nil {
 			return nil, err
@@ -73,10 +73,6 @@ func (a *API) runTask(ctx context.Context, in *ecsapi.RunTaskInput) (*ecsapi.Run
 		}
 		return out, nil
 	})
-}
-
-func noEBS() error {
-	return wire.Errorf("UnsupportedFeatureException", "not supported by this local AWS: EBS volumes of tasks")
 }
 
 // run is one RunTask under way.
@@ -106,6 +102,8 @@ func (r *run) start(count int, strategy []ecsapi.CapacityProviderStrategyItem) (
 			t.CapacityProvider, t.LaunchType = providers[i], "EC2"
 			if slices.Contains(fargate, providers[i]) {
 				t.LaunchType = "FARGATE"
+			} else if p, ok := r.api.State.CapacityProviders.Get(r.tx, providers[i]); ok && p.API.ManagedInstancesProvider != nil {
+				t.LaunchType = "MANAGED_INSTANCES"
 			}
 		} else {
 			t.LaunchType = *r.launchType
@@ -268,6 +266,7 @@ func (r *run) newTask() *state.Task {
 			}
 		}
 	}
+	t.Volumes = taskVolumes(in.VolumeConfigurations)
 	if wire.Value(in.EnableECSManagedTags) {
 		t.Tags = append(t.Tags, ecsapi.Tag{Key: wire.String("aws:ecs:clusterName"), Value: &r.cluster.Name})
 	}
@@ -357,9 +356,6 @@ func (a *API) startTask(ctx context.Context, in *ecsapi.StartTaskInput) (*ecsapi
 	if n := len(in.ContainerInstances); n == 0 || n > 10 {
 		return nil, invalid("Container instances must have between 1 and 10 elements.")
 	}
-	if len(in.VolumeConfigurations) > 0 {
-		return nil, noEBS()
-	}
 	return update(a, func(tx *state.Tx) (*ecsapi.StartTaskOutput, error) {
 		c, err := a.cluster(tx, in.Cluster)
 		if err != nil {
@@ -377,9 +373,12 @@ func (a *API) startTask(ctx context.Context, in *ecsapi.StartTaskInput) (*ecsapi
 		if err := checkOverrides(td, in.Overrides); err != nil {
 			return nil, err
 		}
+		if err := checkVolumes(td, taskVolumeNames(in.VolumeConfigurations)); err != nil {
+			return nil, err
+		}
 		r := &run{api: a, ctx: ctx, tx: tx, cluster: c, td: td, network: network, launchType: &ec2, in: &ecsapi.RunTaskInput{
 			EnableECSManagedTags: in.EnableECSManagedTags, EnableExecuteCommand: in.EnableExecuteCommand, Group: in.Group,
-			Overrides: in.Overrides, PropagateTags: in.PropagateTags, StartedBy: in.StartedBy, Tags: in.Tags,
+			Overrides: in.Overrides, PropagateTags: in.PropagateTags, StartedBy: in.StartedBy, Tags: in.Tags, VolumeConfigurations: in.VolumeConfigurations,
 		}}
 		out := &ecsapi.StartTaskOutput{Failures: []ecsapi.Failure{}}
 		var arns []string

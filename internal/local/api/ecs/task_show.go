@@ -58,6 +58,14 @@ func (a *API) showTask(tx *state.Tx, t *state.Task) ecsapi.Task {
 		attachment = *at.Id
 		out.Attachments = append(out.Attachments, at)
 	}
+	for i := range t.Volumes {
+		out.Attachments = append(out.Attachments, showVolume(t, &t.Volumes[i]))
+	}
+	for i := range out.Attachments { // what an agent has reported counts while the task lives
+		if s, ok := t.Attachment[*out.Attachments[i].Id]; ok && t.LastStatus != "STOPPED" {
+			out.Attachments[i].Status = &s
+		}
+	}
 	for i := range t.Containers {
 		out.Containers = append(out.Containers, showContainer(t, &t.Containers[i], attachment))
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 func (a *API) registerTasks(svc *wire.Service) {
-	wire.Handle(svc, "RunTask", a.runTask, wire.Partly("no EBS volumes"))
-	wire.Handle(svc, "StartTask", a.startTask, wire.Partly("no EBS volumes"))
+	wire.Handle(svc, "RunTask", a.runTask)
+	wire.Handle(svc, "StartTask", a.startTask)
 	wire.Handle(svc, "StopTask", a.stopTask)
 	wire.Handle(svc, "DescribeTasks", a.describeTasks)
 	wire.Handle(svc, "ListTasks", a.listTasks)
