@@ -14,6 +14,9 @@ const (
 	ExitNotRolledBack = 4 // the deployment failed and was not rolled back
 	ExitStillGoing    = 5 // timed out; AWS goes on deploying
 	ExitRefused       = 6 // a policy refuses it: approval missing, freeze, image in use
+	ExitWaiting       = 7 // the pipeline waits for an approval
+	ExitSuperseded    = 8 // a newer commit took the delivery's place
+	ExitRejected      = 9 // somebody rejected the delivery
 )
 
 // exitError is an error with the exit code it ends the command with.

@@ -101,7 +101,7 @@ func (pr *project) push(ctx context.Context, img *build.Image, src build.Source,
 	if err != nil {
 		return "", nil, err
 	}
-	built := release.Statement{Kind: release.Built, Subject: digest, Outcome: release.Succeeded, Commit: src.Commit, GitTags: src.GitTags, Author: src.Author, Dirty: src.Dirty}
+	built := release.Statement{Kind: release.Built, Subject: digest, Outcome: release.Succeeded, Commit: src.Commit, GitTags: src.GitTags, Author: src.Author, Dirty: src.Dirty, Details: builtDetails(src)}
 	if err := pr.record(ctx, repo, built); err != nil {
 		return "", nil, err
 	}

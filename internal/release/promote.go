@@ -232,3 +232,6 @@ func person(s string) string {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// SamePerson says whether two names are of one person: "Ann <ann@example.com>" is "ann@example.com".
+func SamePerson(a, b string) bool { return person(a) == person(b) }
