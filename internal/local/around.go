@@ -4,12 +4,22 @@ import (
 	"context"
 	"path/filepath"
 
+	"github.com/slipway-ecs/slipway/internal/local/api/events"
 	"github.com/slipway-ecs/slipway/internal/local/api/s3"
+	"github.com/slipway-ecs/slipway/internal/local/api/scheduler"
+	"github.com/slipway-ecs/slipway/internal/local/api/sns"
+	"github.com/slipway-ecs/slipway/internal/local/api/sqs"
+	"github.com/slipway-ecs/slipway/internal/local/delivery"
+	"github.com/slipway-ecs/slipway/internal/local/emit"
+	"github.com/slipway-ecs/slipway/internal/local/registry"
 )
 
 // around is the services around ECS: storage, queues, topics, events, schedules, names.
 type around struct {
 	s3   *s3.Service
+	sqs  *sqs.Service
+	sns  *sns.Service
+	bus  *events.Service
 	runs []func(context.Context) error // their loops
 }
 
@@ -21,5 +31,34 @@ func (l *Local) registerAround(files string) error {
 		return err
 	}
 	l.server.Fallback("/", a.s3) // what is signed for S3, and what is no other service's
+	svc := l.server.Service
+	if a.sqs, err = sqs.Register(svc("sqs"), sqs.Config{DB: l.db, Clock: l.clock, Metrics: l.cloudwatch, Log: cfg.Log, Address: cfg.Address, Region: cfg.Region, Account: cfg.Account}); err != nil {
+		return err
+	}
+	if a.sns, err = sns.Register(svc("sns"), sns.Config{DB: l.db, Clock: l.clock, Queues: a.sqs, Log: cfg.Log, Address: cfg.Address, Region: cfg.Region, Account: cfg.Account}); err != nil {
+		return err
+	}
+	deliverer, err := delivery.New(delivery.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Queues: a.sqs, Topics: a.sns, ECS: svc("ecs"), Logs: svc("logs")})
+	if err != nil {
+		return err
+	}
+	if a.bus, err = events.Register(svc("events"), events.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Deliverer: deliverer, Region: cfg.Region, Account: cfg.Account}); err != nil {
+		return err
+	}
+	schedules, err := scheduler.Register(svc("scheduler"), scheduler.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Deliverer: deliverer, Region: cfg.Region, Account: cfg.Account})
+	if err != nil {
+		return err
+	}
+	emitter := emit.New(emit.Config{State: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account, Emit: a.bus.Emit, Publish: a.sns.Publish,
+		Queue: func(arn, body string) error { return a.sqs.Send(arn, body, "", "", nil) }, ECS: svc("ecs"), Alarms: svc("cloudwatch"), Groups: l.autoscaling})
+	l.cloudwatch.OnAlarm(emitter.OnAlarm)
+	a.runs = append(a.runs, a.sqs.Run, a.sns.Run, deliverer.Run, a.bus.Run, schedules.Run, emitter.Run)
 	return nil
+}
+
+// imageEvent tells EventBridge of an image that was pushed, deleted or moved.
+func (l *Local) imageEvent(e registry.Event) {
+	if l.around.bus != nil {
+		l.around.bus.Emit("aws.ecr", "ECR Image Action", nil, e)
+	}
 }

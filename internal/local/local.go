@@ -189,7 +189,7 @@ func (l *Local) register(files string) error {
 		return err
 	})
 	step(func() (err error) {
-		l.registry, err = registry.New(registry.Config{DB: l.db, Dir: filepath.Join(files, "registry"), Clock: l.clock, Account: cfg.Account, Region: cfg.Region})
+		l.registry, err = registry.New(registry.Config{DB: l.db, Dir: filepath.Join(files, "registry"), Clock: l.clock, Account: cfg.Account, Region: cfg.Region, Events: l.imageEvent})
 		return
 	})
 	if err != nil {
