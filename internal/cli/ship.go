@@ -13,28 +13,6 @@ import (
 	"github.com/slipway-ecs/slipway/internal/service"
 )
 
-func newCheckCommand() *cobra.Command {
-	var f shipFlags
-	cmd := &cobra.Command{
-		Use:   "check",
-		Short: "Check slipway.yaml; every fault with its line and column",
-		Args:  cobra.NoArgs,
-		Example: `  slipway check
-  slipway check -f services/shop/slipway.yaml`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			file, err := readDefinition(f.file)
-			if err != nil {
-				return err
-			}
-			newPrinter(cmd.OutOrStdout(), f.json).Data("checked", fmt.Sprintf("%s is good: service %s in %s", f.file, file.Service, strings.Join(file.Environments(), ", ")),
-				map[string]any{"service": file.Service, "environments": file.Environments()})
-			return nil
-		},
-	}
-	f.add(cmd)
-	return cmd
-}
-
 func newSchemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "schema",
@@ -276,15 +254,20 @@ func (pr *project) shipClaimed(ctx context.Context, env, repo string, digest, in
 func newApproveCommand() *cobra.Command {
 	var f shipFlags
 	var ref, from, by, note string
+	var reject bool
 	cmd := &cobra.Command{
 		Use:   "approve ENVIRONMENT",
 		Short: "Record that an image may go to an environment",
 		Long: `An approval is bound to a digest: it says nothing about any other image. Without --image it is
-about what the environment before (promotion.from in slipway.yaml, or --from) runs now.`,
+about what the environment before (promotion.from in slipway.yaml, or --from) runs now.
+
+With --reject it is recorded that the image may not go there. That ends a pipeline that waits, and
+holds until the same person approves it.`,
 		Args: cobra.ExactArgs(1),
 		Example: `  slipway approve prod
   slipway approve prod --from qa --note "tested on three browsers"
-  slipway approve prod --image v1.4.2 --by alice@example.com`,
+  slipway approve prod --image v1.4.2 --by alice@example.com
+  slipway approve prod --reject --note "the basket is empty"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			pr, err := f.open(cmd)
 			if err != nil {
@@ -307,6 +290,9 @@ about what the environment before (promotion.from in slipway.yaml, or --from) ru
 			if err != nil {
 				return err
 			}
+			if reject {
+				return pr.reject(ctx, env, repo, digest, by, note)
+			}
 			return pr.approve(ctx, env, repo, digest, by, note)
 		},
 	}
@@ -315,6 +301,7 @@ about what the environment before (promotion.from in slipway.yaml, or --from) ru
 	cmd.Flags().StringVar(&from, "from", "", "approve what this environment runs")
 	cmd.Flags().StringVar(&by, "by", "", "who approves (default: git's user.email, or the CI system's user)")
 	cmd.Flags().StringVar(&note, "note", "", "why, or what was tested")
+	cmd.Flags().BoolVar(&reject, "reject", false, "record that it may not go there")
 	return cmd
 }
 
