@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/capacity"
@@ -87,9 +88,27 @@ func expected(s *State, g *Group, n int) *placement.Instance {
 	if !ok {
 		return nil
 	}
+	i.Attributes = assumed(s)
 	r := t.Capacity(false)
 	i.Registered = placement.Resources{CPU: r.CPU, Memory: r.Memory, GPU: r.GPU, ENI: r.ENI}
 	return i
+}
+
+// assumed is the agent's capabilities that tasks ask for: of a group that has no instance to show them they
+// are taken to be there, as on every ECS-optimized image.
+//
+// Source: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-placement-constraints.html
+func assumed(s *State) map[string]string {
+	out := map[string]string{}
+	for k := range s.Wanted {
+		for _, a := range s.Wanted[k].Need.Attributes {
+			name, value, _ := strings.Cut(a, "=")
+			if strings.HasPrefix(name, "ecs.capability.") || strings.HasPrefix(name, "com.amazonaws.ecs.capability.") {
+				out[name] = value
+			}
+		}
+	}
+	return out
 }
 
 // offer is what a new instance of the group surely has: of several types the least of each.

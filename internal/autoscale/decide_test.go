@@ -45,6 +45,8 @@ func TestDecide(t *testing.T) {
 		says   string
 	}{
 		{"from zero by one step", State{Groups: group(0, 9, 0), Wanted: want(5, 512)}, nil, nil, "grow g 0→2", "5 tasks of web fit on no instance (there is no instance)"},
+		{"from zero with what an agent can do", State{Groups: group(0, 9, 0), Wanted: []Wanted{{Name: "web", Count: 5, Need: placement.Request{Resources: placement.Resources{CPU: 512, Memory: 256}, Group: "service:web", Attributes: []string{"com.amazonaws.ecs.capability.logging-driver.awslogs"}}}}}, nil, nil, "grow g 0→2", "5 tasks"},
+		{"from zero with a disk that nobody knows of", State{Groups: group(0, 9, 0), Wanted: []Wanted{{Name: "web", Count: 5, Need: placement.Request{Resources: placement.Resources{CPU: 512, Memory: 256}, Group: "service:web", Attributes: []string{"disk=ssd"}}}}}, nil, nil, "blocked", "has no room"},
 		{"what has room is left to ECS", State{Hosts: hosts(2), Groups: group(1, 9, 1), Wanted: want(2, 512)}, long, nil, "hold", "have room"},
 		{"what comes is counted", State{Hosts: hosts(4), Groups: group(1, 9, 2), Wanted: want(4, 512)}, long, nil, "hold", "on 1 that come"},
 		{"only the rest", State{Hosts: hosts(4), Groups: group(1, 9, 2), Wanted: want(6, 512)}, long, nil, "grow g 2→3", "2 tasks of web"},

@@ -1,6 +1,9 @@
 package awscloud
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -11,9 +14,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 
 	"github.com/slipway-ecs/slipway/internal/autoscale"
+	"github.com/slipway-ecs/slipway/internal/capacity"
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/drain"
+	"github.com/slipway-ecs/slipway/internal/rotate"
 )
 
 // Instances of a real process behind a real balancer are drained by hand and by a group's hook; no
@@ -94,70 +99,184 @@ func TestDrainUnderLoad(t *testing.T) {
 	}
 }
 
-// A cluster of one instance grows when tasks have no place and shrinks when they are gone; no request
-// fails.
-func TestScaleUnderLoad(t *testing.T) {
-	if testing.Short() || os.Geteuid() != 0 {
-		t.Skip("needs the sandbox runtime and time")
-	}
-	url := startLocalWith(t, "sandbox", 4)
-	c, ctx := openAt(t, url), t.Context()
+// turning makes turns of all engines, each turn by new ones that remember nothing but since when hosts
+// could go, until the context ends.
+func turning(ctx context.Context, t *testing.T, c *Cloud, cluster string) (wait func()) {
+	scale := c.Autoscale(cluster, autoscale.Config{Headroom: 0, Settle: time.Second, Deadline: time.Minute, Budgets: []capacity.Disruption{{Number: capacity.NoLimit, Percent: 50}}})
+	last := ""
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			drains, rotates := c.Drain(cluster, drain.Defaults{Deadline: 10 * time.Minute, Policy: drain.Abort}), c.Rotate(cluster)
+			_, _, err := drains.Step(ctx)
+			_, errRotate := rotates.Step(ctx)
+			ds, errScale := scale.Step(ctx)
+			if err := errors.Join(err, errRotate, errScale); err != nil && ctx.Err() == nil {
+				t.Log(err) // the next turn sees the truth
+			}
+			for _, d := range ds {
+				if text := fmt.Sprintf("%s %s %d → %d", d.Kind, d.Group, d.From, d.To); text != last && d.Kind != autoscale.Hold {
+					last = text
+					t.Log(text, strings.Join(d.Reasons, "; "))
+				}
+			}
+			_ = c.Clock.Wait(ctx, 200*time.Millisecond)
+		}
+	}()
+	return func() { <-ended }
+}
+
+// loadCluster is a cluster with a service of real processes behind a real balancer.
+func loadCluster(t *testing.T, port, least, most, tasks, cpu int) (c *Cloud, url string, eventually func(what string, done func(s *drain.State) bool)) {
+	t.Helper()
+	endpoint := startLocalWith(t, "sandbox", 8)
+	c = openAt(t, endpoint)
+	ctx := t.Context()
 	if _, err := c.Repositories().Apply(ctx, clusterinfra.Repository{Name: "app"}); err != nil {
 		t.Fatal(err)
 	}
-	image := pushApp(t, c, strings.TrimPrefix(url, "http://"))
-	if _, err := c.Clusters().Apply(ctx, clusterinfra.Spec{Name: "web", Instances: &clusterinfra.Instances{Type: "m7i.large", Min: 1, Max: 4},
-		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"web": {Port: 18082}}}}, nil); err != nil {
+	image := pushApp(t, c, strings.TrimPrefix(endpoint, "http://"))
+	if _, err := c.Clusters().Apply(ctx, clusterinfra.Spec{Name: "web", Instances: &clusterinfra.Instances{Type: "m7i.large", Min: least, Max: most},
+		Balancer: &clusterinfra.Balancer{Listeners: map[string]clusterinfra.Listener{"web": {Port: port}}}}, nil); err != nil {
 		t.Fatal(err)
 	}
 	in, err := c.Infra(ctx, "web", "web")
 	if err != nil {
 		t.Fatal(err)
 	}
+	turns, stop := context.WithCancel(ctx)
+	wait := turning(turns, t, c, "web")
+	t.Cleanup(func() { stop(); wait() })
 	spec := webApp()
-	spec.Count, spec.Containers[0].CPU = 1, 500 // four to an instance
+	spec.Count, spec.Containers[0].CPU = tasks, cpu
 	out, err := c.Deploy().Apply(ctx, deploy.Target{Spec: spec, Image: image, Infra: in}, func(deploy.Event) {})
 	if err != nil {
 		t.Fatal(err)
 	}
-	scale := c.Autoscale("web", autoscale.Config{Headroom: 10, Settle: time.Second, Deadline: time.Minute})
-	drains := c.Drain("web", drain.Defaults{Deadline: time.Minute, Policy: drain.Abort})
-	drains.Report = func(a drain.Action, err error) { t.Logf("%s %s: %s %v", a.Kind, a.EC2ID, a.Why, err) }
-	last := ""
-	until := func(what string, done func(s *drain.State) bool) {
-		for end := time.Now().Add(time.Minute); ; time.Sleep(200 * time.Millisecond) {
-			s, _, err := drains.Step(ctx)
+	look := c.Drain("web", drain.Defaults{})
+	return c, out.URL, func(what string, done func(s *drain.State) bool) {
+		t.Helper()
+		for end := time.Now().Add(3 * time.Minute); ; time.Sleep(200 * time.Millisecond) {
+			s, _, err := look.Look(ctx)
 			if err != nil {
 				t.Fatal(err)
-			}
-			ds, err := scale.Step(ctx)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, d := range ds {
-				if text := string(d.Kind) + " " + strings.Join(d.Reasons, "; "); text != last {
-					last = text
-					t.Logf("%d → %d %s", d.From, d.To, text)
-				}
 			}
 			if done(s) {
 				return
 			}
 			if time.Now().After(end) {
-				t.Fatalf("not within a minute: %s", what)
+				t.Fatalf("not within three minutes: %s; %d instances, %+v", what, len(s.Instances), s.Services)
 			}
 		}
 	}
+}
+
+// A cluster without instances grows to twenty when tasks have no place and shrinks when they are gone; no
+// request fails.
+func TestScaleUnderLoad(t *testing.T) {
+	if testing.Short() || os.Geteuid() != 0 {
+		t.Skip("needs the sandbox runtime and time")
+	}
+	c, url, eventually := loadCluster(t, 18082, 0, 30, 1, 1200)
 	want := func(n int) {
-		if _, err := scale.Actor.(*controllerPort).ecs.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: aws.String("web"), Service: aws.String("app-qa"), DesiredCount: aws.Int32(int32(n))}); err != nil {
+		if _, err := c.controller().ecs.UpdateService(t.Context(), &ecs.UpdateServiceInput{Cluster: aws.String("web"), Service: aws.String("app-qa"), DesiredCount: aws.Int32(int32(n))}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if failed := underLoad(t, out.URL, func() {
-		want(9)
-		until("9 tasks on 3 instances", func(s *drain.State) bool { return len(s.Instances) == 3 && s.Services["app-qa"].Running == 9 })
-		want(2)
-		until("2 tasks on 1 instance", func(s *drain.State) bool { return len(s.Instances) == 1 && s.Services["app-qa"].Running == 2 })
+	has := func(instances, tasks int) func(*drain.State) bool {
+		return func(s *drain.State) bool {
+			return len(s.Instances) == instances && s.Services["app-qa"].Running == tasks
+		}
+	}
+	if failed := underLoad(t, url, func() {
+		want(20)
+		eventually("20 tasks on 20 instances", has(20, 20))
+		want(1)
+		eventually("1 task on 1 instance", has(1, 1))
+	}); len(failed) > 0 {
+		t.Errorf("%d requests failed: %v", len(failed), failed[0])
+	}
+	want(0)
+	eventually("none", has(0, 0))
+}
+
+// Thirty instances are replaced by ones of another image, three at a time, and half of them back again;
+// no request fails.
+func TestRotateUnderLoad(t *testing.T) {
+	if testing.Short() || os.Geteuid() != 0 {
+		t.Skip("needs the sandbox runtime and time")
+	}
+	c, url, eventually := loadCluster(t, 18083, 30, 40, 30, 900)
+	ctx, e := t.Context(), c.Rotate("web")
+	groups, err := c.Groups(ctx, "web")
+	if err != nil || len(groups) != 1 {
+		t.Fatal(groups, err)
+	}
+	before, err := c.RotationTarget(ctx, groups[0], "", "", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	to, err := c.RotationTarget(ctx, groups[0], "", "ami-0510ca10ca10ca231", false)
+	if err != nil || to == before {
+		t.Fatal(before, to, err)
+	}
+	if again, err := c.RotationTarget(ctx, groups[0], "", "ami-0510ca10ca10ca231", false); err != nil || again != to {
+		t.Errorf("another version for the same image: %s, %v", again, err)
+	}
+	of := func(version string) (n int) {
+		g, err := e.Observer.Group(ctx, "web", groups[0], version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range g.Members {
+			if m.Version == version {
+				n++
+			}
+		}
+		return n
+	}
+	ended := func(*drain.State) bool {
+		plans, err := e.Look(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(plans) == 0
+	}
+	begin := func(to string, surge int) {
+		g, err := e.Propose(ctx, groups[0], rotate.Rotation{To: to, Surge: surge, Deadline: 10 * time.Minute, Join: 10 * time.Minute, OnFailure: rotate.Pause})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Begin(ctx, g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if failed := underLoad(t, url, func() {
+		begin(to, 10)
+		eventually("it ends", ended)
+		if n := of(to); n != 30 {
+			t.Errorf("%d of version %s", n, to)
+		}
+		begin(before, 5)
+		eventually("some are rotated", func(*drain.State) bool { return of(before) >= 5 })
+		if err := e.Change(ctx, groups[0], rotate.ToRollback); err != nil {
+			t.Fatal(err)
+		}
+		eventually("it is rolled back", ended)
+		if n := of(to); n != 30 {
+			t.Errorf("%d of version %s after the rollback", n, to)
+		}
+		begin(before, 5)
+		eventually("some are rotated", func(*drain.State) bool { return of(before) >= 6 })
+		if err := e.Change(ctx, groups[0], rotate.ToAbort); err != nil {
+			t.Fatal(err)
+		}
+		eventually("it is aborted", ended)
+		if n := of(before); n < 6 || n == 30 {
+			t.Errorf("%d of version %s after the abort", n, before)
+		}
+		eventually("the group's own size", func(s *drain.State) bool { return len(s.Instances) == 30 && s.Services["app-qa"].Running == 30 })
 	}); len(failed) > 0 {
 		t.Errorf("%d requests failed: %v", len(failed), failed[0])
 	}

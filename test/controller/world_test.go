@@ -32,7 +32,7 @@ import (
 const (
 	cluster = "c"
 	group   = "hosts"
-	speed   = 100
+	speed   = 400
 )
 
 // world is a cluster of virtual tasks on a group of instances of two vCPU, four tasks to an instance.
