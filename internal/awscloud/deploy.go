@@ -10,6 +10,7 @@ import (
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/slipway-ecs/slipway/internal/deploy"
@@ -34,6 +35,7 @@ func (c *Cloud) Deploy() *deploy.Engine {
 		Probe:           Probe{},
 		Leases:          leasePort{ssm.NewFromConfig(c.cfg)},
 		Schedules:       schedulePort{scheduler.NewFromConfig(c.cfg)},
+		Registries:      registryPort{servicediscovery.NewFromConfig(c.cfg)},
 	}, c.Clock)
 }
 

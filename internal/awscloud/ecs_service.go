@@ -76,6 +76,7 @@ func serviceFrom(ref deploy.Ref, s types.Service) deploy.Service {
 		}
 		out.LoadBalancers = append(out.LoadBalancers, x)
 	}
+	out.Registry, out.Connect = discoveryFrom(s)
 	for _, st := range s.PlacementStrategy {
 		out.Placement.Strategies = append(out.Placement.Strategies, service.PlacementStrategy{Type: string(st.Type), Field: aws.ToString(st.Field)})
 	}
@@ -108,6 +109,7 @@ func (p *ecsPort) CreateService(ctx context.Context, w deploy.Service) (deploy.S
 		LoadBalancers: loadBalancers(w), NetworkConfiguration: network(w),
 		PlacementStrategy: strategies(w), PlacementConstraints: constraints(w),
 		SchedulingStrategy: types.SchedulingStrategyReplica, PropagateTags: types.PropagateTagsService, EnableECSManagedTags: true,
+		ServiceRegistries: serviceRegistries(w), ServiceConnectConfiguration: serviceConnect(w),
 		Tags: ecsTags(w.Tags),
 	}
 	if len(in.CapacityProviderStrategy) > 0 {
@@ -154,6 +156,16 @@ func (p *ecsPort) UpdateService(ctx context.Context, w deploy.Service, force boo
 	set(!same(w.LoadBalancers, have.LoadBalancers), func() {
 		if in.LoadBalancers = loadBalancers(w); in.LoadBalancers == nil {
 			in.LoadBalancers = []types.LoadBalancer{}
+		}
+	})
+	set(!same(w.Registry, have.Registry), func() {
+		if in.ServiceRegistries = serviceRegistries(w); in.ServiceRegistries == nil {
+			in.ServiceRegistries = []types.ServiceRegistry{}
+		}
+	})
+	set(!same(w.Connect, have.Connect), func() {
+		if in.ServiceConnectConfiguration = serviceConnect(w); in.ServiceConnectConfiguration == nil {
+			in.ServiceConnectConfiguration = &types.ServiceConnectConfiguration{Enabled: false}
 		}
 	})
 	set(!same(w.CapacityProvider, have.CapacityProvider), func() {

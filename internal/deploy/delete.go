@@ -29,8 +29,11 @@ func (e *Engine) delete(ctx context.Context, ref Ref, opt DeleteOptions, report 
 		if err := e.observeSchedule(ctx, ref, &x.o); err != nil {
 			return err
 		}
+		if err := e.observeRegistries(ctx, ref, &x.o); err != nil { // of a Delete that was killed
+			return err
+		}
 	}
-	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.service, x.traffic, x.definitions, x.roles, x.logs} {
+	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.service, x.registries, x.traffic, x.definitions, x.roles, x.logs} {
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -28,6 +28,8 @@ type desired struct {
 	trafficRole   *Role        // with which ECS shifts it
 	schedule      *Schedule    // of a job that has one
 	scheduleRole  *Role
+	registry      *Registry // in Cloud Map
+	connect       *Connect
 	rule          *Rule
 	service       *Service // nil for a job
 	scaling       *ServiceScaling
@@ -57,6 +59,7 @@ func desire(t Target, lb *Listener) (desired, error) {
 	}
 
 	d.definition = definition(t, driver, group)
+	discover(t, &d, tags)
 	if t.Infra.ExecutionRole == "" {
 		name := d.ref.executionRoleName()
 		d.definition.ExecutionRole = t.Infra.arn("iam", "role/"+name)
@@ -96,6 +99,7 @@ func desire(t Target, lb *Listener) (desired, error) {
 		}
 	}
 	d.service = ecsService(t, d.ref, tags)
+	d.service.Connect = d.connect
 	if d.rule != nil && shifts(spec.Deployment) {
 		d.alternate, d.trafficRole = alternate(*d.targetGroup, d.ref), trafficRole(t.Infra, d.ref, tags)
 		d.service.LoadBalancers[0].Role = d.trafficRole.ARN
@@ -123,12 +127,13 @@ func check(t Target) error {
 		return refuse("no image is given for container %s", spec.Containers[0].Name)
 	case t.Infra.Account == "" || t.Infra.Region == "":
 		return errors.New("the target names no account and region")
-	case spec.Discovery != nil:
-		return refuse("not supported: discovery by %s; use a route", spec.Discovery.Kind)
 	case spec.Logs.Driver == "awsfirelens" && spec.Logs.Router == nil:
 		return refuse("logs through FireLens need a router: logs.router")
 	}
 	if err := checkSecrets(spec); err != nil {
+		return err
+	}
+	if err := checkDiscovery(spec); err != nil {
 		return err
 	}
 	if err := checkSchedule(spec); err != nil {

@@ -13,7 +13,8 @@ type Clock interface {
 }
 
 // Ports is what the engine needs of the world. All are required, but Probe (smoke tests), Leases
-// (without them two deployments of a service may mix) and Schedules (jobs that start by themselves).
+// (without them two deployments of a service may mix) Schedules (jobs that start by themselves) and
+// Registries (discovery by Cloud Map).
 type Ports struct {
 	Services        Services
 	Deployments     Deployments
@@ -29,6 +30,7 @@ type Ports struct {
 	Probe           Probe
 	Leases          Leases
 	Schedules       Schedules
+	Registries      Registries
 }
 
 // Engine deploys services. It keeps nothing between calls and may be used by many goroutines.

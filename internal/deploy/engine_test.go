@@ -396,7 +396,7 @@ func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(*Target){
 		"no image":                  func(tg *Target) { tg.Image = "" },
 		"no listener":               func(tg *Target) { tg.Infra.Listener = "" },
-		"discovery":                 func(tg *Target) { tg.Spec.Discovery = &service.Discovery{Kind: "consul"} },
+		"consul":                    func(tg *Target) { tg.Spec.Discovery = &service.Discovery{Kind: "consul"} },
 		"strategy":                  func(tg *Target) { tg.Spec.Deployment.Strategy = "EXTERNAL" },
 		"bake seconds":              func(tg *Target) { tg.Spec.Deployment.Strategy, tg.Spec.Deployment.BakeTime = "BLUE_GREEN", time.Second },
 		"TCP over HTTP":             func(tg *Target) { tg.Spec.Route.Protocol = "TCP" },

@@ -21,6 +21,7 @@ type observed struct {
 	trafficRole   *Role
 	schedule      *Schedule
 	scheduleRole  *Role
+	registries    []Registry // of this service, in Cloud Map
 	scaling       *ServiceScaling
 	alarms        []Alarm
 	deployments   []string // ARNs of the newest service deployments
@@ -85,7 +86,10 @@ func (e *Engine) observe(ctx context.Context, ref Ref) (o observed, err error) {
 	if o.alarms, err = e.ports.Alarms.Alarms(ctx, ref.alarmPrefix()); err != nil {
 		return o, fmt.Errorf("reading the alarms of %s: %w", ref.Service, err)
 	}
-	return o, nil
+	if o.service != nil && o.service.Registry != nil {
+		err = e.observeRegistries(ctx, ref, &o)
+	}
+	return o, err
 }
 
 // lookback is how many revisions of a family are searched for one with the wanted content: enough
@@ -106,6 +110,11 @@ func (e *Engine) observeFor(ctx context.Context, d desired) (observed, error) {
 	if d.rule != nil {
 		if o.live, err = e.ports.Rules.Rules(ctx, d.rule.Listener); err != nil {
 			return o, fmt.Errorf("reading the listener's rules: %w", err)
+		}
+	}
+	if d.registry != nil && o.registries == nil {
+		if err := e.observeRegistries(ctx, d.ref, &o); err != nil {
+			return o, err
 		}
 	}
 	if d.service == nil {

@@ -128,6 +128,9 @@ func plan(d desired, o observed) (Plan, error) {
 	if d.scheduleRole == nil && o.scheduleRole != nil {
 		add(Change{Resource: resScheduleRole, Name: o.scheduleRole.Name, Action: Delete})
 	}
+	for _, c := range registryChanges(d, o) {
+		add(c)
+	}
 	if d.service == nil {
 		return p, nil
 	}
@@ -367,6 +370,7 @@ func serviceChange(d desired, o observed, newGroup bool) (Change, bool, error) {
 	c.field("security_groups", have.SecurityGroups, want.SecurityGroups)
 	c.field("assign_public_ip", have.AssignPublicIP, want.AssignPublicIP)
 	c.field("load_balancers", balancerNames(have.LoadBalancers, "", ""), balancerNames(want.LoadBalancers, groupOf(d.targetGroup, newGroup), groupOf(d.alternate, false)))
+	discoveryFields(&c, d, o)
 	rollout := len(c.Fields) > 0
 	// Of these not.
 	if want.Desired >= 0 && d.scaling == nil {

@@ -44,6 +44,8 @@ type Service struct {
 	SecurityGroups   []string
 	AssignPublicIP   bool
 	LoadBalancers    []LoadBalancer
+	Registry         *ServiceRegistry
+	Connect          *Connect
 	GracePeriod      time.Duration
 	Placement        service.Placement
 	Tags             map[string]string

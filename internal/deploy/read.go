@@ -100,6 +100,7 @@ func specOf(out Observed, o observed) service.Spec {
 		scaling := out.Scaling.Scaling
 		s.Scaling = &scaling
 	}
+	s.Discovery = discoveryOf(svc, o)
 	s.Alarms = specAlarms(o.alarms, out.Ref)
 	for i, n := range s.Deployment.RollbackOnAlarms {
 		s.Deployment.RollbackOnAlarms[i] = strings.TrimPrefix(n, out.Ref.alarmPrefix())

@@ -46,6 +46,11 @@ func (r *run) tidy(ctx context.Context) error {
 			}
 		case resAlarm:
 			err = r.ports.Alarms.DeleteAlarms(ctx, []string{c.Name})
+		case resRegistry:
+			if err = r.ports.Registries.DeleteRegistry(ctx, c.Name); errors.Is(err, ErrInUse) {
+				err = nil // tasks are still being deregistered; the next Apply takes it
+				continue
+			}
 		case resSchedule:
 			err = r.ports.Schedules.DeleteSchedule(ctx, c.Name)
 		case resExecutionRole, resTaskRole, resTrafficRole, resScheduleRole:

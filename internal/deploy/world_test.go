@@ -26,6 +26,7 @@ type world struct {
 	scaling     *ServiceScaling
 	alarms      []Alarm
 	schedules   map[string]Schedule
+	registries  []Registry
 	tasks       []*Task
 	scripts     map[string]script // by image
 	stolen      int               // rules others place just before ours
@@ -99,7 +100,7 @@ func newWorld() *world {
 }
 
 func (w *world) engine() *Engine {
-	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases, Schedules: w}, bubbleClock{})
+	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases, Schedules: w, Registries: w}, bubbleClock{})
 }
 
 type bubbleClock struct{}
@@ -540,5 +541,33 @@ func (w *world) PutSchedule(_ context.Context, want Schedule) error {
 func (w *world) DeleteSchedule(_ context.Context, name string) error {
 	w.did("delete schedule")
 	delete(w.schedules, name)
+	return nil
+}
+
+func (w *world) Registries(_ context.Context, owner string) ([]Registry, error) {
+	return slices.Clone(w.registries), nil
+}
+
+func (w *world) PutRegistry(_ context.Context, want Registry) (Registry, error) {
+	if want.Namespace != "shop.local" {
+		return want, ErrNotFound
+	}
+	w.did("put registry %s %s %s", want.Name, want.Record, want.TTL)
+	if want.ARN == "" {
+		want.ARN = "arn:aws:servicediscovery:us-east-1:000000000000:service/srv-" + itoa(w.next())
+		w.registries = append(w.registries, want)
+		return want, nil
+	}
+	for i := range w.registries {
+		if w.registries[i].ARN == want.ARN {
+			w.registries[i] = want
+		}
+	}
+	return want, nil
+}
+
+func (w *world) DeleteRegistry(_ context.Context, arn string) error {
+	w.did("delete registry")
+	w.registries = slices.DeleteFunc(w.registries, func(r Registry) bool { return r.ARN == arn })
 	return nil
 }
