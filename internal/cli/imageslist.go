@@ -260,7 +260,11 @@ func newImagesShowCommand() *cobra.Command {
 				fmt.Fprintf(w, "  used by   %s\n", by)
 			}
 			for _, st := range statements {
-				fmt.Fprintf(w, "  %s  %s %s %s by %s\n", st.At.Local().Format(time.DateTime), st.Kind, st.Environment, st.Outcome, st.By)
+				what := string(st.Kind)
+				if st.Environment != "" {
+					what += " " + st.Environment
+				}
+				fmt.Fprintf(w, "  %s  %s %s by %s%s\n", st.At.Local().Format(time.DateTime), what, st.Outcome, st.By, signedBy(st))
 			}
 			return nil
 		},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
 	"github.com/slipway-ecs/slipway/internal/registry"
 	"github.com/slipway-ecs/slipway/internal/release"
+	"github.com/slipway-ecs/slipway/internal/service"
 )
 
 // stockFlags choose a repository: by name, or the one of the service in this folder.
@@ -54,9 +56,10 @@ type stock struct {
 
 func (f *stockFlags) open(ctx context.Context) (*stock, error) {
 	name := f.repository
+	var def *service.File
 	if name == "" {
-		def, err := readDefinition(f.file)
-		if err != nil {
+		var err error
+		if def, err = readDefinition(f.file); err != nil {
 			return nil, fmt.Errorf("no --repository is given: %w", err)
 		}
 		name = def.Repository
@@ -81,6 +84,13 @@ func (f *stockFlags) open(ctx context.Context) (*stock, error) {
 	}
 	client := registry.Client{Credentials: cloud.RegistryCredentials}
 	ledger := release.Ledger{Referrers: client, Catalog: client}
+	if def != nil { // which says whose signatures are trusted
+		keys, err := openSigning(def.Signing, filepath.Dir(f.file), os.Getenv, cloud)
+		if err != nil {
+			return nil, err
+		}
+		ledger.Verifier = keys.verifier
+	}
 	return &stock{name: ref.Repository, uri: r.URI, policy: r.Lifecycle, cloud: cloud, registry: client, ledger: ledger,
 		guard: release.Guard{Stock: cloud, Ledger: ledger, Kept: f.keep, Now: time.Now}}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -102,15 +103,29 @@ func (pr *project) push(ctx context.Context, img *build.Image, src build.Source,
 		return "", nil, err
 	}
 	built := release.Statement{Kind: release.Built, Subject: digest, Outcome: release.Succeeded, Commit: src.Commit, GitTags: src.GitTags, Author: src.Author, Dirty: src.Dirty, Details: builtDetails(src)}
-	if err := pr.record(ctx, repo, built); err != nil {
+	if err := pr.recordOnce(ctx, repo, built); err != nil {
 		return "", nil, err
 	}
 	if tested {
-		if err := pr.record(ctx, repo, release.Statement{Kind: release.Tested, Subject: digest, Outcome: release.Succeeded}); err != nil {
+		if err := pr.recordOnce(ctx, repo, release.Statement{Kind: release.Tested, Subject: digest, Outcome: release.Succeeded}); err != nil {
 			return "", nil, err
 		}
 	}
 	return repo, tags, nil
+}
+
+// recordOnce records what is not the last that is recorded of its kind already: pushing again adds
+// nothing.
+func (pr *project) recordOnce(ctx context.Context, repo string, s release.Statement) error {
+	own, err := pr.ledger.Read(ctx, repo, s.Subject)
+	if err == nil { // otherwise it is written once more, which does no harm
+		last, ok := release.Last(own, s.Kind, s.Environment)
+		if ok && (pr.ledger.Signer == nil || last.Signature.By != "") && last.Outcome == s.Outcome && last.Commit == s.Commit && last.Author == s.Author &&
+			last.Dirty == s.Dirty && last.BuildURL == pr.buildURL() && slices.Equal(last.GitTags, s.GitTags) {
+			return nil
+		}
+	}
+	return pr.record(ctx, repo, s)
 }
 
 // latestMoves says whether latest may go to this commit: never back.

@@ -74,7 +74,9 @@ func openProject(ctx context.Context, p *printer, file string, cloud *awscloud.C
 		return nil, err
 	}
 	pr := &project{p: p, dir: dir, file: f, cloud: cloud, registry: client, ledger: release.Ledger{Referrers: client, Catalog: client}, getenv: os.Getenv, now: time.Now}
-	return pr, pr.openSigning(ctx)
+	keys, err := openSigning(f.Signing, dir, pr.getenv, cloud)
+	pr.ledger.Signer, pr.ledger.Verifier = keys.signer, keys.verifier
+	return pr, err
 }
 
 func readDefinition(file string) (*service.File, error) {

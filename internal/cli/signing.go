@@ -14,6 +14,7 @@ import (
 
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/release"
+	"github.com/slipway-ecs/slipway/internal/service"
 )
 
 // Variables of signing, which go before slipway.yaml: the key is a secret of the CI system.
@@ -23,77 +24,84 @@ const (
 	cosignPasswordVariable  = "COSIGN_PASSWORD"
 )
 
-// openSigning gives the ledger the key that signs, and those that are trusted. Where no trusted keys are
-// named, the key that signs is; one of KMS always is. A key file that slipway.yaml names may be absent:
-// only who signs needs it.
-func (pr *project) openSigning(_ context.Context) error {
-	s := pr.file.Signing
+// signing is what signs and whose signatures are trusted; either may be nil.
+type signing struct {
+	signer   release.Signer
+	verifier release.Verifier
+}
+
+// openSigning finds the keys of a definition in its folder. Where no trusted keys are named, the key that
+// signs is; one of KMS always is. A key file that slipway.yaml names may be absent: only who signs needs it.
+func openSigning(s service.Signing, dir string, getenv func(string) string, cloud *awscloud.Cloud) (signing, error) {
+	var out signing
 	var trusted release.Verifiers
 	keys := release.Keys{}
 	for _, file := range s.Trusted {
-		data, err := os.ReadFile(pr.path(file))
+		data, err := os.ReadFile(inFolder(dir, file))
 		if err != nil {
-			return badInput("reading a trusted key: %w", err)
+			return out, badInput("reading a trusted key: %w", err)
 		}
 		more, err := release.ParseKeys(filepath.Base(file), data)
 		if err != nil {
-			return exitWith(ExitBadInput, err)
+			return out, exitWith(ExitBadInput, err)
 		}
 		maps.Copy(keys, more)
 	}
-	key, err := pr.signingKey()
+	name, key, err := signingKey(s.Key, dir, getenv)
 	switch {
 	case err != nil:
-		return err
-	case key.signer != nil:
-		pr.ledger.Signer = key.signer
+		return out, err
+	case key != nil:
+		out.signer = key
 		if len(s.Trusted) == 0 {
-			maps.Copy(keys, key.signer.Trusts(key.name))
+			maps.Copy(keys, key.Trusts(name))
 		}
 	case s.KMS != "":
-		in := pr.cloud.SigningKey(s.KMS)
-		pr.ledger.Signer = in
-		trusted = append(trusted, &kmsVerifier{key: in, name: "KMS " + s.KMS})
+		kept := cloud.SigningKey(s.KMS)
+		out.signer = kept
+		trusted = append(trusted, &kmsVerifier{key: kept, name: "KMS " + s.KMS})
 	}
 	if len(keys) > 0 {
 		trusted = append(release.Verifiers{keys}, trusted...)
 	}
 	if len(trusted) > 0 {
-		pr.ledger.Verifier = trusted
+		out.verifier = trusted
 	}
-	return nil
+	return out, nil
 }
 
-type namedKey struct {
-	name   string
-	signer *release.Key
+func inFolder(dir, path string) string {
+	if filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(dir, path)
 }
 
-// signingKey is the key of the environment, or else the file slipway.yaml names; none if there is neither.
-func (pr *project) signingKey() (namedKey, error) {
-	text, name := pr.getenv(signingKeyVariable), signingKeyVariable
+// signingKey is the key of the environment, or else the file slipway.yaml names; nil if there is neither.
+func signingKey(file, dir string, getenv func(string) string) (name string, key *release.Key, err error) {
+	text, name := getenv(signingKeyVariable), signingKeyVariable
 	if !strings.Contains(text, "-----BEGIN ") {
-		file := text
-		if file == "" {
-			if pr.file.Signing.Key == "" {
-				return namedKey{}, nil
+		path := text
+		if path == "" {
+			if file == "" {
+				return "", nil, nil
 			}
-			file = pr.path(pr.file.Signing.Key)
-			if _, err := os.Stat(file); err != nil {
-				return namedKey{}, nil
+			path = inFolder(dir, file)
+			if _, err := os.Stat(path); err != nil {
+				return "", nil, nil
 			}
 		}
-		data, err := os.ReadFile(file)
+		data, err := os.ReadFile(path)
 		if err != nil {
-			return namedKey{}, badInput("reading the signing key: %w", err)
+			return "", nil, badInput("reading the signing key: %w", err)
 		}
-		text, name = string(data), filepath.Base(file)
+		text, name = string(data), filepath.Base(path)
 	}
-	key, err := parseSigningKey([]byte(text), cmp.Or(pr.getenv(signingPasswordVariable), pr.getenv(cosignPasswordVariable)))
+	key, err = parseSigningKey([]byte(text), cmp.Or(getenv(signingPasswordVariable), getenv(cosignPasswordVariable)))
 	if err != nil {
-		return namedKey{}, badInput("%s: %w", name, err)
+		return "", nil, badInput("%s: %w", name, err)
 	}
-	return namedKey{name, key}, nil
+	return name, key, nil
 }
 
 // parseSigningKey reads a private key: PEM, or encrypted as cosign writes it.
