@@ -36,6 +36,15 @@ func Decide(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 	if len(lacking) > 0 {
 		return grow(s, lacking, why, now), nil
 	}
+	if more, text := unplaced(reserve(s, cfg.Reserve), hosts); len(more) > 0 {
+		for k := range text {
+			text[k] = "to be kept free: " + text[k]
+		}
+		// What no group can give is no trouble: nothing waits.
+		if ds := slices.DeleteFunc(grow(s, more, text, now), func(d Decision) bool { return d.Kind == Blocked }); len(ds) > 0 {
+			return ds, nil
+		}
+	}
 	wanted := 0
 	for _, w := range s.Wanted {
 		wanted += w.Count
@@ -47,6 +56,37 @@ func Decide(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 		return []Decision{{Kind: Hold, Reasons: []string{fmt.Sprintf("%d instances are on their way", coming)}}}, nil
 	}
 	return shrink(s, removable, now, cfg)
+}
+
+// reserve is the tasks for which a place is to be free: so many percent of each service's.
+func reserve(s *State, percent int) []Wanted {
+	if percent <= 0 {
+		return nil
+	}
+	count, need := map[string]int{}, map[string]placement.Request{}
+	for k := range s.Hosts {
+		for n := range s.Hosts[k].Tasks {
+			if t := &s.Hosts[k].Tasks[n]; t.Service != "" && !t.Daemon {
+				count[t.Service]++
+				need[t.Service] = t.Need
+			}
+		}
+	}
+	for _, w := range s.Wanted {
+		if _, ok := need[w.Name]; ok {
+			count[w.Name] += w.Count
+		}
+	}
+	var out []Wanted
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		if n := (count[name]*percent + 50) / 100; n > 0 {
+			r := need[name]
+			r.Constraints = slices.DeleteFunc(slices.Clone(r.Constraints), func(c placement.Constraint) bool { return c.Type == "distinctInstance" })
+			r.Ports = nil // one more would need one more instance, however small the need
+			out = append(out, Wanted{Name: name, Count: n, Need: r})
+		}
+	}
+	return out
 }
 
 // copies are the hosts that take tasks, without one of them, to be tried on.

@@ -47,6 +47,9 @@ func TestDecide(t *testing.T) {
 		{"from zero by one step", State{Groups: group(0, 9, 0), Wanted: want(5, 512)}, nil, nil, "grow g 0→2", "5 tasks of web fit on no instance (there is no instance)"},
 		{"from zero with what an agent can do", State{Groups: group(0, 9, 0), Wanted: []Wanted{{Name: "web", Count: 5, Need: placement.Request{Resources: placement.Resources{CPU: 512, Memory: 256}, Group: "service:web", Attributes: []string{"com.amazonaws.ecs.capability.logging-driver.awslogs"}}}}}, nil, nil, "grow g 0→2", "5 tasks"},
 		{"from zero with a disk that nobody knows of", State{Groups: group(0, 9, 0), Wanted: []Wanted{{Name: "web", Count: 5, Need: placement.Request{Resources: placement.Resources{CPU: 512, Memory: 256}, Group: "service:web", Attributes: []string{"disk=ssd"}}}}}, nil, nil, "blocked", "has no room"},
+		{"reserve is made", State{Hosts: hosts(4), Groups: group(1, 9, 1)}, long, nil, "grow g 1→2", "to be kept free: 1 tasks of web"},
+		{"reserve is kept", State{Hosts: hosts(2, 1, 1), Groups: group(1, 9, 3)}, long, nil, "shrink i-1 3→2", "is not needed"},
+		{"reserve that no group gives", State{Hosts: hosts(4), Groups: group(1, 1, 1)}, long, nil, "hold", "minimum"},
 		{"what has room is left to ECS", State{Hosts: hosts(2), Groups: group(1, 9, 1), Wanted: want(2, 512)}, long, nil, "hold", "have room"},
 		{"what comes is counted", State{Hosts: hosts(4), Groups: group(1, 9, 2), Wanted: want(4, 512)}, long, nil, "hold", "on 1 that come"},
 		{"only the rest", State{Hosts: hosts(4), Groups: group(1, 9, 2), Wanted: want(6, 512)}, long, nil, "grow g 2→3", "2 tasks of web"},
@@ -80,7 +83,12 @@ func TestDecide(t *testing.T) {
 			if c.change != nil {
 				c.change(&c.state)
 			}
-			ds, _ := Decide(&c.state, c.since, now, Defaults())
+			cfg := Defaults()
+			cfg.Reserve = 0
+			if strings.HasPrefix(c.name, "reserve") {
+				cfg.Reserve = 25
+			}
+			ds, _ := Decide(&c.state, c.since, now, cfg)
 			var got, reasons []string
 			for _, d := range ds {
 				switch d.Kind {

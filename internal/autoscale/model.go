@@ -68,6 +68,9 @@ type Config struct {
 	MinAge   time.Duration // an instance younger than this is not removed
 	Settle   time.Duration // how long an instance must have been removable, if it has no tasks
 	Headroom int           // percent of what is used that must stay free after a removal
+	// Reserve is the percent of each service's tasks for which a place is kept free, and made: so many
+	// more find one at once.
+	Reserve  int
 	Deadline time.Duration // of the drain of a victim, after which it stays
 	// MoveCost is what moving a task is taken to cost, in USD. An instance is kept for as long as it
 	// costs no more than its removal and return would: so what comes and goes is not chased.
@@ -81,7 +84,7 @@ type Config struct {
 
 // Defaults are for a cluster whose instances take two minutes to come.
 func Defaults() Config {
-	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Deadline: 15 * time.Minute, MoveCost: 0.0002, MinGain: 0.1}
+	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Reserve: 10, Deadline: 15 * time.Minute, MoveCost: 0.0002, MinGain: 0.1}
 }
 
 // budget is the rules of how many of n instances with tasks may be on their way out: without any given, a

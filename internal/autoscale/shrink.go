@@ -2,6 +2,7 @@ package autoscale
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/capacity"
@@ -53,7 +54,9 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 	moved := map[int]bool{}
 	room := newSpare(s, cfg)
 	stop := false
-	for _, m := range capacity.Consolidate(c, budget) {
+	moves := capacity.Consolidate(c, budget)
+	moves = keepReserve(s, moves, cfg.Reserve)
+	for _, m := range moves {
 		ready, no := true, ""
 		byGroup := map[string]int{}
 		for _, v := range m.Victims {
@@ -128,6 +131,39 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 		kept = append(kept, fmt.Sprintf("%d instances are being drained", leaving))
 	}
 	return []Decision{{Kind: Hold, Reasons: kept}}, since
+}
+
+// keepReserve is the moves, the first of them or none, after which the reserve still has its places.
+func keepReserve(s *State, moves []capacity.Move, percent int) []capacity.Move {
+	kept := reserve(s, percent)
+	for n := len(moves); n > 0 && len(kept) > 0; n /= 2 {
+		gone := map[string]bool{}
+		var wanted []Wanted
+		launches := false
+		for _, m := range moves[:n] {
+			launches = launches || m.Launch
+			for _, v := range m.Victims {
+				h := &s.Hosts[v]
+				gone[h.ID] = true
+				for k := range h.Tasks {
+					if t := &h.Tasks[k]; !t.Daemon {
+						wanted = append(wanted, Wanted{Name: t.Service, Count: 1, Need: t.Need})
+					}
+				}
+			}
+		}
+		if launches {
+			return moves // they bring their own room
+		}
+		hosts := slices.DeleteFunc(copies(s, ""), func(i *placement.Instance) bool { return gone[i.ID] })
+		if left, _ := unplaced(append(wanted, kept...), hosts); len(left) == 0 {
+			return moves[:n]
+		}
+	}
+	if len(kept) > 0 {
+		return nil
+	}
+	return moves
 }
 
 // occupied is a host in the planner's terms.

@@ -53,8 +53,8 @@ With --dry-run nothing is changed and no lease is taken.`,
 			if def.Policy != drain.Abort && def.Policy != drain.Force {
 				return badInput("--on-deadline is abort or force, not %q", policy)
 			}
-			if interval <= 0 || def.Deadline <= 0 || cfg.Headroom < 0 {
-				return badInput("--interval and --deadline must be above 0, --headroom not below")
+			if interval <= 0 || def.Deadline <= 0 || cfg.Headroom < 0 || cfg.Reserve < 0 || cfg.Reserve > 1000 {
+				return badInput("--interval and --deadline must be above 0, --headroom and --reserve not below")
 			}
 			cloud, _, err := f.open(cmd)
 			if err != nil {
@@ -89,6 +89,7 @@ With --dry-run nothing is changed and no lease is taken.`,
 	cmd.Flags().StringVar(&metrics, "metrics-addr", "", "loopback address to serve Prometheus metrics on, e.g. 127.0.0.1:9102")
 	cmd.Flags().DurationVar(&cfg.MinAge, "min-age", cfg.MinAge, "an instance younger than this is not removed")
 	cmd.Flags().DurationVar(&cfg.Settle, "settle", cfg.Settle, "how long an instance must have been removable")
+	cmd.Flags().IntVar(&cfg.Reserve, "reserve", cfg.Reserve, "percent of each service's tasks for which a place is kept free")
 	cmd.Flags().StringVar(&queue, "events-queue", "", "URL of an SQS queue with EventBridge's notices")
 	cmd.Flags().BoolVar(&cfg.NoReplace, "no-replace", false, "never launch a cheaper instance to stand for others")
 	cmd.Flags().DurationVar(&cfg.MaxAge, "max-age", 0, "an instance older than this is replaced when that costs nothing more; 0: never")

@@ -206,6 +206,9 @@ func wait(s *State, i *Instance, t *Task, proof map[string]string, now time.Time
 		w.Cause, w.Sentence = Leaving, fmt.Sprintf("task %s of %s is %s", t.ID(), t.Group, t.LastStatus)
 	case t.Service == "":
 		w.Cause, w.Sentence = Standalone, fmt.Sprintf("task %s of %s runs by itself: nothing replaces it, so it is given until the deadline to end", t.ID(), t.Group)
+		if i.Mark != nil && i.Mark.Policy == Force {
+			w.Sentence += ", and is stopped then"
+		}
 	case now.Before(t.ProtectedUntil):
 		w.Cause, w.Sentence = Protected, fmt.Sprintf("task %s of %s is protected from scale-in until %s", t.ID(), t.Group, t.ProtectedUntil.UTC().Format(time.RFC3339))
 	case known && svc.Desired > 0 && less == 0 && more == 0:

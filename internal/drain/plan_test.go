@@ -1,8 +1,11 @@
 package drain
 
 import (
+	"cmp"
 	"context"
+	"flag"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -45,17 +48,21 @@ func kinds(p Plan) string {
 	return strings.Join(out, " ")
 }
 
-// The deadlock catalogue: each is told in one sentence, and ended by the deadline's policy.
-func TestDeadlocks(t *testing.T) {
+// deadlock is a situation in which a drain may never end by waiting alone.
+type deadlock struct {
+	name                 string
+	state                *State
+	change               func(*State)
+	cause                Cause
+	says                 string
+	now, late, lateForce string // actions
+}
+
+// deadlocks is the catalogue: each is told in one sentence, and ended by the deadline's policy.
+// docs/deadlocks.md is written from it.
+func deadlocks() []deadlock {
 	hook := &Hook{Name: "h", Group: "g", EC2ID: "i-1", Timeout: time.Minute}
-	for _, c := range []struct {
-		name                 string
-		state                *State
-		change               func(*State)
-		cause                Cause
-		says                 string
-		now, late, lateForce string // actions
-	}{
+	return []deadlock{
 		{"moves", cluster(web("1"), 100, 200), nil, Moving, "ECS moves task 1 of service:web", "drain", "reopen", "drain stop"},
 		{"100/100", cluster(web("1"), 100, 100), nil, NoSlack, "raise its maximum", "drain", "reopen", "drain stop"},
 		{"protected", cluster(web("1", func(t *Task) { t.ProtectedUntil = now.Add(time.Hour) }), 100, 200), nil, Protected, "protected from scale-in until 2026-07-01T13:00:00Z", "", "reopen", "drain stop"},
@@ -71,13 +78,22 @@ func TestDeadlocks(t *testing.T) {
 		{"leaving", cluster(web("1", func(t *Task) { t.DesiredStatus, t.LastStatus = "STOPPED", "DEACTIVATING" }), 100, 200), func(s *State) { s.Instances[0].Status = "DRAINING" }, Leaving, "is DEACTIVATING", "", "reopen", ""},
 		{"agent", cluster(web("1"), 100, 200), func(s *State) { s.Instances[0].AgentConnected = false }, AgentIsGone, "disconnected", "drain", "reopen", "drain stop"},
 		{"hook cannot go back", cluster(web("1"), 100, 200), func(s *State) { s.Instances[0].Hook = hook; s.Instances[0].Status = "DRAINING" }, Moving, "", "heartbeat", "heartbeat", "heartbeat stop"},
+		{"heartbeat is lost: the hook's default would end it", cluster(web("1"), 100, 200), func(s *State) { s.Instances[0].Hook = hook }, Moving, "", "heartbeat drain", "heartbeat drain", "heartbeat drain stop"},
+		{"interrupted Spot instance, no place", cluster(web("1", func(t *Task) { t.Need.CPU = 1024 }), 100, 200), func(s *State) {
+			s.Instances[1].Registered.CPU = 1000
+			s.Instances[0].Mark.By = BySpot
+		}, NoPlace, "RESOURCE:CPU", "drain", "reopen", "drain stop"},
 		{"heartbeat not due", cluster(web("1"), 100, 200), func(s *State) {
 			h := *hook
 			h.LastBeat = now.Add(-10 * time.Second)
 			s.Instances[0].Hook, s.Instances[0].Status = &h, "DRAINING"
 		}, Moving, "", "", "heartbeat", "heartbeat stop"},
 		{"instance gone, hook waits", &State{Orphans: []Hook{*hook}}, nil, "", "", "complete", "complete", "complete"},
-	} {
+	}
+}
+
+func TestDeadlocks(t *testing.T) {
+	for _, c := range deadlocks() {
 		t.Run(c.name, func(t *testing.T) {
 			if c.change != nil {
 				c.change(c.state)
@@ -101,6 +117,52 @@ func TestDeadlocks(t *testing.T) {
 		})
 	}
 }
+
+// The page says what the engine says: go test ./internal/drain -run TestDeadlocksPage -update
+func TestDeadlocksPage(t *testing.T) {
+	var b strings.Builder
+	b.WriteString(`# What a drain can wait for, for ever
+
+Written by the test of internal/drain from its catalogue; do not edit. Each situation is found by looking at
+the cluster, told in one sentence (` + "`slipway cluster status`, `cluster drain`" + `, the controller's log), and ended by the
+deadline and its policy: *abort* lets the instance take tasks again, *force* stops what is left.
+
+| situation | what is said | done at once | at the deadline, abort | at the deadline, force |
+|---|---|---|---|---|
+`)
+	or := func(s string) string { return cmp.Or(strings.ReplaceAll(s, " ", ", "), "wait") }
+	for _, c := range deadlocks() {
+		if c.change != nil {
+			c.change(c.state)
+		}
+		said := "nothing is left to wait for"
+		if p := Decide(c.state, now, Defaults{}); len(p.Drains) > 0 {
+			for _, w := range p.Drains[0].Waits {
+				if w.Cause == c.cause {
+					said = w.Sentence
+				}
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", c.name, said, or(c.now), or(c.late), or(c.lateForce))
+	}
+	b.WriteString(`
+Throttled calls and calls on what is gone meanwhile are no errors: nothing was done, and the next turn looks
+anew (TestThrottledAndLostHeartbeat). A termination that its group has begun cannot be aborted; its hook is
+kept waiting for as long as AWS permits, 100 heartbeats or 48 hours.
+`)
+	const page = "../../docs/deadlocks.md"
+	if *update {
+		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(page)
+	if err != nil || string(have) != b.String() {
+		t.Errorf("docs/deadlocks.md is not what the catalogue says (%v): go test ./internal/drain -run TestDeadlocksPage -update", err)
+	}
+}
+
+var update = flag.Bool("update", false, "write docs/deadlocks.md")
 
 func TestRoomIsGivenOnce(t *testing.T) {
 	s := &State{Services: map[string]Service{"web": {Name: "web", Desired: 4, Running: 4, MinHealthy: 100, MaxPercent: 200}},

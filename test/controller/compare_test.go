@@ -318,7 +318,9 @@ func TestBesideManagedScaling(t *testing.T) {
 		series = series[:3*288] // three days; all fourteen with SLIPWAY_LONG=1
 	}
 	run := func(m *model, turn func()) {
-		for _, v := range series {
+		for k := range series {
+			// Services are scaled by target tracking: out at once, in after fifteen minutes below.
+			v := slices.Max(series[max(k-3, 0) : k+1])
 			for range int(5 * time.Minute / tick) {
 				m.demand(v)
 				turn()
