@@ -32,6 +32,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/ssm"
 	"github.com/slipway-ecs/slipway/internal/local/api/sts"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/execsession"
 	"github.com/slipway-ecs/slipway/internal/local/lambda"
 	"github.com/slipway-ecs/slipway/internal/local/loop"
 	"github.com/slipway-ecs/slipway/internal/local/managedinstances"
@@ -184,8 +185,9 @@ func (l *Local) register(files string) error {
 		l.aas, err = aas.Register(svc("application-autoscaling"), aas.Config{DB: l.db, ECS: l.ecs, CloudWatch: l.cloudwatch, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
 		return
 	})
+	sessions := &execsession.Sessions{Container: func(task, name string) (runtime.Container, bool) { return l.tasks.Container(task, name) }, Address: cfg.Address, Log: cfg.Log}
 	step(func() error {
-		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, Address: cfg.Address, TargetGroups: l.elb, Subnets: l.ec2})
+		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, Address: cfg.Address, Sessions: sessions, TargetGroups: l.elb, Subnets: l.ec2})
 		return err
 	})
 	step(func() (err error) {
@@ -204,6 +206,7 @@ func (l *Local) register(files string) error {
 	}
 	l.server.Use(l.faults.Middleware)
 	l.server.Fallback("/_slipway/faults", &l.faults)
+	l.server.Fallback(execsession.Path, sessions)
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
 	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Hooks: &lambda.Client{Endpoint: cfg.Lambda}, Log: cfg.Log})
 	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l}, Object: l.object,

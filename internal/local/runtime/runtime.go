@@ -44,6 +44,21 @@ type Container interface {
 	Stats(ctx context.Context) (Stats, error)
 }
 
+// Terminal is what containers have in which a command can run with a terminal.
+type Terminal interface {
+	// Shell starts a command with a terminal of its own inside the container.
+	Shell(ctx context.Context, command []string) (Shell, error)
+}
+
+// Shell is a command that runs with a terminal. Reading and writing is the terminal's; Read ends with
+// io.EOF when the command has.
+type Shell interface {
+	io.ReadWriteCloser // Close ends the command
+	Resize(rows, columns uint16) error
+	// Wait returns the command's exit code once it has ended.
+	Wait() (code int, err error)
+}
+
 // TaskSpec is what the containers of a task share.
 type TaskSpec struct {
 	ID          string

@@ -22,6 +22,8 @@ type Deps struct {
 	Clock clock.Clock
 	// Address is the host:port clients reach this AWS at.
 	Address string
+	// Sessions opens the sessions of ExecuteCommand; without it there are none.
+	Sessions Sessions
 	// TargetGroups looks up the target groups of load balancers; without it they are not checked.
 	TargetGroups TargetGroups
 	// Subnets looks up subnets; without it they are not checked.

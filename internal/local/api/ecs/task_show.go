@@ -113,6 +113,19 @@ func showContainer(t *state.Task, c *state.TaskContainer, attachment string) ecs
 	if c.Health != "" {
 		out.HealthStatus = &c.Health
 	}
+	if t.EnableExec {
+		agent := ecsapi.ManagedAgent{Name: wire.String("ExecuteCommandAgent"), LastStatus: wire.String("PENDING")}
+		switch {
+		case c.LastStatus == "RUNNING":
+			agent.LastStatus, agent.LastStartedAt = wire.String("RUNNING"), wire.Timestamp(t.StartedAt)
+		case c.LastStatus == "STOPPED":
+			agent.LastStatus = wire.String("STOPPED")
+		}
+		if s, ok := t.Attachment["agent/"+c.Name]; ok && c.LastStatus == "RUNNING" {
+			agent.LastStatus = &s
+		}
+		out.ManagedAgents = append(out.ManagedAgents, agent)
+	}
 	if c.Memory != 0 {
 		out.Memory = wire.String(itoa(c.Memory))
 	}

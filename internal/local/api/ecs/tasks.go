@@ -15,6 +15,7 @@ func (a *API) registerTasks(svc *wire.Service) {
 	wire.Handle(svc, "RunTask", a.runTask)
 	wire.Handle(svc, "StartTask", a.startTask)
 	wire.Handle(svc, "StopTask", a.stopTask)
+	wire.Handle(svc, "ExecuteCommand", a.executeCommand)
 	wire.Handle(svc, "DescribeTasks", a.describeTasks)
 	wire.Handle(svc, "ListTasks", a.listTasks)
 	wire.Handle(svc, "UpdateTaskProtection", a.updateTaskProtection)

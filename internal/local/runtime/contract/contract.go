@@ -229,6 +229,26 @@ func Run(t *testing.T, rt runtime.Runtime, limits Limits) {
 			t.Errorf("exit %+v, want 137 by OOM", e)
 		}
 	})
+	t.Run("a command with a terminal", func(t *testing.T) {
+		_, c, out := begin(t, runtime.ContainerSpec{Command: []string{"serve"}})
+		eventually(t, "it is ready", func() bool { return strings.Contains(out.String(), "ready") })
+		sh, err := c.(runtime.Terminal).Shell(ctx, []string{"/prog", "terminal"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sh.Close()
+		if err := sh.Resize(40, 100); err != nil {
+			t.Errorf("resizing: %v", err)
+		}
+		if _, err := io.WriteString(sh, "hello\r"); err != nil {
+			t.Errorf("typing: %v", err)
+		}
+		said, err := io.ReadAll(sh)
+		code, failure := sh.Wait()
+		if text := string(said); err != nil || failure != nil || code != 7 || !strings.Contains(text, "40 100 hello") {
+			t.Errorf("said %q, code %d, %v, %v", text, code, err, failure)
+		}
+	})
 	t.Run("exec", func(t *testing.T) {
 		_, c, out := begin(t, runtime.ContainerSpec{Command: []string{"serve"}})
 		eventually(t, "ready", func() bool { return strings.Contains(out.String(), "ready") })

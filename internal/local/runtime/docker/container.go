@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/mount"
 	"github.com/docker/docker/pkg/stdcopy"
@@ -263,6 +264,56 @@ func (c *running) Exec(ctx context.Context, command []string, stdout io.Writer) 
 		case <-time.After(10 * time.Millisecond):
 		case <-ctx.Done():
 			return 0, ctx.Err()
+		}
+	}
+}
+
+// shell is a command with a terminal in a container.
+type shell struct {
+	c       *running
+	id      string
+	streams types.HijackedResponse
+}
+
+// Shell starts a command with a terminal. The engine's API cannot end it: closing takes its terminal
+// away, which ends what does not ignore that.
+func (c *running) Shell(ctx context.Context, command []string) (runtime.Shell, error) {
+	made, err := c.t.e.api.ContainerExecCreate(ctx, c.id, container.ExecOptions{Cmd: command, Tty: true, AttachStdin: true, AttachStdout: true, AttachStderr: true})
+	if err != nil {
+		return nil, fmt.Errorf("preparing the command: %w", err)
+	}
+	streams, err := c.t.e.api.ContainerExecAttach(ctx, made.ID, container.ExecAttachOptions{Tty: true})
+	if err != nil {
+		return nil, fmt.Errorf("starting the command: %w", err)
+	}
+	return &shell{c, made.ID, streams}, nil
+}
+
+func (s *shell) Read(p []byte) (int, error)  { return s.streams.Reader.Read(p) }
+func (s *shell) Write(p []byte) (int, error) { return s.streams.Conn.Write(p) }
+
+func (s *shell) Close() error {
+	s.streams.Close()
+	return nil
+}
+
+func (s *shell) Resize(rows, columns uint16) error {
+	return s.c.t.e.api.ContainerExecResize(s.c.t.life, s.id, container.ResizeOptions{Height: uint(rows), Width: uint(columns)})
+}
+
+func (s *shell) Wait() (int, error) {
+	for {
+		state, err := s.c.t.e.api.ContainerExecInspect(s.c.t.life, s.id)
+		if err != nil {
+			return 0, fmt.Errorf("asking how the command ended: %w", err)
+		}
+		if !state.Running {
+			return state.ExitCode, nil
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-s.c.t.life.Done():
+			return 0, s.c.t.life.Err()
 		}
 	}
 }

@@ -92,6 +92,10 @@ func execInit() error {
 	// No parent-death signal: the parent is outside the pid namespace and looks dead from inside. The
 	// supervisor ends the process group instead.
 	cmd.SysProcAttr = &syscall.SysProcAttr{}
+	if cfg.Terminal {
+		cmd.Stdin = os.Stdin
+		cmd.SysProcAttr.Setsid, cmd.SysProcAttr.Setctty = true, true
+	}
 	if !cfg.Unprivileged && id.uid != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(id.uid), Gid: uint32(id.gid)}
 	}

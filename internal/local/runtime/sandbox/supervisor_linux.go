@@ -41,6 +41,7 @@ type initConfig struct {
 	User, Dir, Hostname      string   `json:",omitempty"`
 	Address                  string   `json:",omitempty"` // for /etc/hosts
 	ReadOnly, Reaper         bool     `json:",omitempty"`
+	Terminal                 bool     `json:",omitempty"` // exec: the outputs are a terminal, and the input too
 	Unprivileged             bool     `json:",omitempty"` // made by a user who is not root
 	Cgroups                  []string `json:",omitempty"`
 	Mounts                   []runtime.Mount
@@ -197,6 +198,9 @@ func startInit(spawn *spawner, req request, files []*os.File) (*exec.Cmd, io.Clo
 	op := map[string]string{"start": "init", "exec": "exec"}[req.Op]
 	cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{arg0, op}, Stdout: files[0], Stderr: files[1], ExtraFiles: []*os.File{configR, failW}, Env: []string{"GOMAXPROCS=1"}}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setsid: true}
+	if req.Init.Terminal {
+		cmd.Stdin = files[0]
+	}
 	if req.Op == "start" {
 		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWPID | unix.CLONE_NEWNS
 	}

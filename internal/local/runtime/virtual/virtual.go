@@ -4,6 +4,7 @@
 package virtual
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -230,6 +231,27 @@ func (c *container) Exec(_ context.Context, command []string, stdout io.Writer) 
 	}
 	return c.t.v.b.Exec(c.t.spec, c.spec, command, stdout), nil
 }
+
+// Shell answers a command as Exec does; what is typed goes nowhere.
+func (c *container) Shell(ctx context.Context, command []string) (runtime.Shell, error) {
+	var out bytes.Buffer
+	code, err := c.Exec(ctx, command, &out)
+	if err != nil {
+		return nil, err
+	}
+	return &shell{&out, code}, nil
+}
+
+type shell struct {
+	out  *bytes.Buffer
+	code int
+}
+
+func (s *shell) Read(p []byte) (int, error)  { return s.out.Read(p) }
+func (s *shell) Write(p []byte) (int, error) { return len(p), nil }
+func (s *shell) Close() error                { return nil }
+func (s *shell) Resize(_, _ uint16) error    { return nil }
+func (s *shell) Wait() (code int, err error) { return s.code, nil }
 
 func (c *container) Stats(context.Context) (runtime.Stats, error) {
 	if err := c.alive(); err != nil {
