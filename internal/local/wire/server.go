@@ -80,6 +80,7 @@ func (s *Server) Service(id string) *Service {
 	svc, ok := s.services[id]
 	if !ok {
 		svc = newService(id)
+		svc.home = Identity{Account: s.account, Region: s.region, Partition: "aws"}
 		s.services[id] = svc
 	}
 	return svc

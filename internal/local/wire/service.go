@@ -13,6 +13,7 @@ type Service struct {
 	model *Model
 	ops   map[string]*operation
 	known map[string]bool
+	home  Identity // of the account itself, for Do
 }
 
 // operation is a handler with what is needed to call it.
@@ -111,7 +112,9 @@ func Do[In, Out any](ctx context.Context, svc *Service, op string, in *In) (*Out
 	if missing := o.in.missing(in); len(missing) > 0 {
 		return nil, svc.model.required(missing)
 	}
-	out, err := o.call(ctx, in)
+	id := svc.home
+	id.RequestID = requestID()
+	out, err := o.call(WithCaller(ctx, id), in)
 	if err != nil {
 		return nil, err
 	}
