@@ -139,6 +139,9 @@ func (r *run) targetGroup(ctx context.Context) error {
 		a := r.action(resTargetGroup, want.Name)
 		if a != Keep {
 			tg, err := r.ports.TargetGroups.PutTargetGroup(ctx, *want)
+			if errors.Is(err, ErrNoRoom) {
+				return refuse("the account's quota of target groups is reached, so %s has no place: delete unused ones or have the quota raised (Service Quotas, Elastic Load Balancing)", want.Name)
+			}
 			if err != nil {
 				return fmt.Errorf("keeping target group %s: %w", want.Name, err)
 			}

@@ -70,5 +70,4 @@ var failures = []failure{
 	{"subnet does not exist", func(_ *stage, t *deploy.Target) {
 		t.Spec.NetworkMode, t.Spec.Subnets = "awsvpc", []string{"subnet-0123456789abcdef0"}
 	}, deploy.CauseNetwork, "subnet-0123456789abcdef0"},
-	{"scheduled job", func(_ *stage, t *deploy.Target) { t.Spec.Kind, t.Spec.Schedule = service.KindJob, "rate(1 hour)" }, "", "not supported: scheduled jobs"},
 }

@@ -36,6 +36,10 @@ var others = []struct {
 	{"apply killed with -9", killed},
 	{"drift", drift},
 	{"deletion with tasks running", deletion},
+	{"role wrong", roleWrong},
+	{"quota reached", quota},
+	{"API throttled", throttled},
+	{"lock held", lockHeld},
 }
 
 func diagnosed(t *testing.T, err error, cause deploy.Cause, says string) row {

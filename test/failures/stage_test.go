@@ -79,6 +79,11 @@ func (s *stage) build(t *testing.T, platform string) string {
 	return repo + "@" + string(digest)
 }
 
+func (s *stage) platforms(ctx context.Context, ref string) ([]string, error) {
+	info, err := registry.Client{Credentials: s.cloud.RegistryCredentials}.Describe(ctx, ref)
+	return info.Platforms, err
+}
+
 // target is a service that would come up.
 func (s *stage) target(name string) deploy.Target {
 	return deploy.Target{Image: s.image, Infra: s.infra, Spec: service.Spec{Name: name, Environment: "qa", Kind: service.KindService, Cluster: "main", NetworkMode: "bridge", LaunchType: "EC2", Count: 1,
