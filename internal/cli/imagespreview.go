@@ -94,6 +94,11 @@ func showPreview(cmd *cobra.Command, policy lifecycle.Policy, images []lifecycle
 	if err != nil {
 		return err
 	}
+	if !asJSON {
+		for _, o := range lifecycle.Ahead(result, policy, images, uses) {
+			fmt.Fprintf(cmd.OutOrStdout(), "in use: %s (%s) %s; used by %s\n", shortDigest(o.Image.Digest), strings.Join(o.Image.Tags, ", "), o, strings.Join(o.By, ", "))
+		}
+	}
 	return refuseInUse(lifecycle.InUse(result, policy, images, uses))
 }
 

@@ -44,6 +44,37 @@ func TestKeepReleases(t *testing.T) {
 	}
 }
 
+func TestAhead(t *testing.T) {
+	p := Policy{[]Rule{
+		{1, "", Selection{TagStatus: Tagged, TagPatterns: []string{"prod_*"}, StorageClass: Standard, CountType: ImageCountMoreThan, CountNumber: 3}, Action{Type: Expire}},
+		{2, "", Selection{TagStatus: Any, StorageClass: Standard, CountType: SinceImagePushed, CountNumber: 30}, Action{Type: Expire}},
+	}}
+	images := []Image{
+		{Digest: "sha256:a", Tags: []string{"prod_1"}, PushedAt: daysAgo(9)},
+		{Digest: "sha256:b", Tags: []string{"prod_2"}, PushedAt: daysAgo(8)},
+		{Digest: "sha256:c", Tags: []string{"qa"}, PushedAt: daysAgo(10)},
+		{Digest: "sha256:d", Tags: []string{"old"}, PushedAt: daysAgo(40)},
+	}
+	uses := []Use{{"prod_1", "prod"}, {"qa", "qa"}, {"old", "dev"}}
+	got := Ahead(Evaluate(p, images, t0), p, images, uses)
+	var said []string
+	for _, o := range got {
+		said = append(said, o.Image.Digest+" "+o.String())
+	}
+	want := []string{"sha256:a would be expired by rule 1 after 2 newer images that it matches",
+		"sha256:c would be expired by rule 2 on " + daysAgo(-20).Format("2006-01-02")}
+	if !slices.Equal(said, want) { // what goes now is not ahead
+		t.Errorf("got  %q\nwant %q", said, want)
+	}
+	// And so it comes: one newer image is not enough, two are.
+	for n := 1; n <= 2; n++ {
+		images = append(images, Image{Digest: fmt.Sprintf("sha256:n%d", n), Tags: []string{fmt.Sprintf("prod_9%d", n)}, PushedAt: daysAgo(0)})
+		if gone := len(InUse(Evaluate(p, images, t0), p, images, uses[:1])); gone != n-1 {
+			t.Errorf("after %d newer images %d go", n, gone)
+		}
+	}
+}
+
 func TestInUse(t *testing.T) {
 	p := Policy{[]Rule{
 		tagged(1, []string{"old*"}, SinceImagePushed, 5, Transition),
