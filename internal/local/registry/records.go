@@ -95,6 +95,13 @@ type Scan struct {
 	Status      string // COMPLETE, FAILED
 	Description string
 	At          time.Time
+	Findings    []Finding
+}
+
+// Finding is a weakness a scan has found.
+type Finding struct {
+	Name, Severity, Description, URI string
+	Attributes                       map[string]string // such as package_name
 }
 
 // Tag points at an image. Key: TagKey.

@@ -23,6 +23,8 @@ type Deps struct {
 	// Host is the host and port under which the registry is reached: repository URIs begin with it.
 	Host    func() string
 	Account string // registry id
+	// ScanFindings is a file of what scans find, see scan.go; empty or missing: every scan fails.
+	ScanFindings string
 }
 
 type service struct{ Deps }

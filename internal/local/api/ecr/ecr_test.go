@@ -58,6 +58,7 @@ type fixture struct {
 	clock  *handClock
 	server *registry.Server
 	svc    *wire.Service
+	scans  string // file of findings; not there yet
 }
 
 func start(t *testing.T) *fixture {
@@ -66,7 +67,7 @@ func start(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{clock: &handClock{t: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}}
+	f := &fixture{clock: &handClock{t: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}, scans: t.TempDir() + "/findings.json"}
 	store, err := registry.New(registry.Config{DB: db, Dir: t.TempDir(), Clock: f.clock, Account: account, Region: "us-east-1"})
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +76,7 @@ func start(t *testing.T) *fixture {
 	f.server = registry.NewServer(store, tokens)
 	srv := wire.NewServer()
 	f.svc = srv.Service("ecr")
-	Register(f.svc, Deps{Store: store, Tokens: tokens, Host: func() string { return f.host }, Account: account})
+	Register(f.svc, Deps{Store: store, Tokens: tokens, Host: func() string { return f.host }, Account: account, ScanFindings: f.scans})
 	srv.Fallback("/v2/", f.server)
 	ts := httptest.NewUnstartedServer(srv)
 	f.host = ts.Listener.Addr().String()

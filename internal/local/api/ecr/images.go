@@ -3,7 +3,6 @@ package ecr
 import (
 	"context"
 	"slices"
-	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/registry"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
@@ -18,7 +17,7 @@ func (s *service) images(svc *wire.Service) {
 	wire.Handle(svc, "BatchDeleteImage", s.deleteImages)
 	wire.Handle(svc, "ListImageReferrers", s.referrers)
 	wire.Handle(svc, "UpdateImageStorageClass", s.storageClass, wire.Partly("a restored image is active at once"))
-	const noScanner = "there is no vulnerability scanner: every scan fails and says so"
+	const noScanner = "there is no vulnerability scanner: what it finds comes from a file; without one every scan fails and says so"
 	wire.Handle(svc, "StartImageScan", s.startScan, wire.Partly(noScanner))
 	wire.Handle(svc, "DescribeImageScanFindings", s.findings, wire.Partly(noScanner))
 }
@@ -276,48 +275,4 @@ func (s *service) storageClass(ctx context.Context, in *ecrapi.UpdateImageStorag
 		return nil, shown(err)
 	}
 	return &ecrapi.UpdateImageStorageClassOutput{ImageId: in.ImageId, ImageStatus: &im.Status, RegistryId: &s.Account, RepositoryName: &r.Name}, nil
-}
-
-func (s *service) startScan(ctx context.Context, in *ecrapi.StartImageScanInput) (*ecrapi.StartImageScanOutput, error) {
-	r, err := s.repository(ctx, in.RegistryId, in.RepositoryName, "StartImageScan")
-	if err != nil {
-		return nil, err
-	}
-	id := idOf(*in.ImageId)
-	im, fail, err := s.Store.Image(r.Name, id)
-	if err != nil {
-		return nil, shown(err)
-	}
-	if fail != nil {
-		return nil, s.notFound(id, r.Name)
-	}
-	scan := registry.Scan{Status: "FAILED", Description: "not supported: the local AWS has no vulnerability scanner"}
-	if err := s.Store.Scanned(r.Name, im.Digest, scan); err != nil {
-		return nil, err
-	}
-	id.Digest = im.Digest
-	return &ecrapi.StartImageScanOutput{ImageId: wire.Ptr(apiID(id)), RegistryId: &s.Account, RepositoryName: &r.Name,
-		ImageScanStatus: &ecrapi.ImageScanStatus{Status: &scan.Status, Description: &scan.Description}}, nil
-}
-
-func (s *service) findings(ctx context.Context, in *ecrapi.DescribeImageScanFindingsInput) (*ecrapi.DescribeImageScanFindingsOutput, error) {
-	r, err := s.repository(ctx, in.RegistryId, in.RepositoryName, "DescribeImageScanFindings")
-	if err != nil {
-		return nil, err
-	}
-	id := idOf(*in.ImageId)
-	im, fail, err := s.Store.Image(r.Name, id)
-	if err != nil {
-		return nil, shown(err)
-	}
-	if fail != nil {
-		return nil, s.notFound(id, r.Name)
-	}
-	if im.Scan == nil {
-		return nil, wire.Errorf("ScanNotFoundException", "Image scan does not exist for the image with '{imageDigest:%s, imageTag:%s}' in the repository with name '%s' in the registry with id '%s'",
-			im.Digest, id.Tag, r.Name, s.Account)
-	}
-	id.Digest = im.Digest
-	return &ecrapi.DescribeImageScanFindingsOutput{ImageId: wire.Ptr(apiID(id)), RegistryId: &s.Account, RepositoryName: &r.Name,
-		ImageScanStatus: &ecrapi.ImageScanStatus{Status: &im.Scan.Status, Description: wire.String(im.Scan.Description + " (" + im.Scan.At.Format(time.RFC3339) + ")")}}, nil
 }
