@@ -7,9 +7,11 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/events"
 	"github.com/slipway-ecs/slipway/internal/local/api/s3"
 	"github.com/slipway-ecs/slipway/internal/local/api/scheduler"
+	"github.com/slipway-ecs/slipway/internal/local/api/servicediscovery"
 	"github.com/slipway-ecs/slipway/internal/local/api/sns"
 	"github.com/slipway-ecs/slipway/internal/local/api/sqs"
 	"github.com/slipway-ecs/slipway/internal/local/delivery"
+	"github.com/slipway-ecs/slipway/internal/local/dns"
 	"github.com/slipway-ecs/slipway/internal/local/emit"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
 )
@@ -20,6 +22,7 @@ type around struct {
 	sqs  *sqs.Service
 	sns  *sns.Service
 	bus  *events.Service
+	dns  *dns.Server
 	runs []func(context.Context) error // their loops
 }
 
@@ -52,9 +55,13 @@ func (l *Local) registerAround(files string) error {
 	emitter := emit.New(emit.Config{State: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account, Emit: a.bus.Emit, Publish: a.sns.Publish,
 		Queue: func(arn, body string) error { return a.sqs.Send(arn, body, "", "", nil) }, ECS: svc("ecs"), Alarms: svc("cloudwatch"), Groups: l.autoscaling})
 	l.cloudwatch.OnAlarm(emitter.OnAlarm)
+	l.autoscaling.NotifyThrough(a.sns.Publish)
 	a.runs = append(a.runs, a.sqs.Run, a.sns.Run, deliverer.Run, a.bus.Run, schedules.Run, emitter.Run)
 	return nil
 }
+
+// DNS is the host:port that answers the names of Cloud Map's private namespaces.
+func (l *Local) DNS() string { return l.around.dns.Addr() }
 
 // imageEvent tells EventBridge of an image that was pushed, deleted or moved.
 func (l *Local) imageEvent(e registry.Event) {
