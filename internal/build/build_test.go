@@ -448,37 +448,68 @@ func TestDockerfileNeedsAnEngine(t *testing.T) {
 }
 
 func TestDockerfileArguments(t *testing.T) {
-	got := engines[0].arguments(DockerfileOptions{Dockerfile: "a/Dockerfile", Context: "a", Target: "prod", Platform: "linux/arm64",
-		Args: map[string]string{"B": "2", "A": "1"}, Secrets: map[string]string{"npm": "/run/npm"},
-		Source: Source{Revision: image.Revision{Commit: "abc"}, Time: time.Unix(0, 0)}}, "id")
-	want := "build --file a/Dockerfile --iidfile id --target prod --platform linux/arm64 --build-arg A=1 --build-arg B=2 --secret id=npm,src=/run/npm" +
+	got := engines[0].arguments(DockerfileOptions{Dockerfile: "a/Dockerfile", Context: "a", Target: "prod",
+		Args: map[string]string{"B": "2", "A": "1"}, Secrets: map[string]string{"npm": "/run/npm", "token": "env:TOKEN"},
+		Source: Source{Revision: image.Revision{Commit: "abc"}, Time: time.Unix(0, 0)}}, "linux/arm64", "id")
+	want := "build --file a/Dockerfile --iidfile id --target prod --platform linux/arm64 --build-arg A=1 --build-arg B=2 --secret id=npm,src=/run/npm --secret id=token,env=TOKEN" +
 		" --label org.opencontainers.image.created=1970-01-01T00:00:00Z --label org.opencontainers.image.revision=abc a"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
 	}
 }
 
+// Each engine that is installed and works builds the same: labels of the commit, secrets that leave no
+// trace, a platform for each that is asked for.
 func TestDockerfile(t *testing.T) {
-	if _, err := findEngine(t.Context(), ""); err != nil {
-		t.Skip(err)
-	}
-	dir := repo(t)
-	write(t, dir, "Dockerfile", "FROM scratch\nCOPY main.go /main.go\n")
-	commit(t, dir, "Dockerfile")
-	src, err := ReadSource(t.Context(), dir, none)
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := Dockerfile(t.Context(), DockerfileOptions{Dockerfile: filepath.Join(dir, "Dockerfile"), Source: src})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer img.Close()
-	f, err := img.Content.(v1.Image).ConfigFile()
-	if err != nil || f.Config.Labels["org.opencontainers.image.revision"] != src.Commit {
-		t.Errorf("%+v, %v", f, err)
-	}
-	if files := unpack(t, img.Content.(v1.Image)); len(files["main.go"].data) == 0 {
-		t.Errorf("files %v", files)
+	for _, name := range []string{"docker", "podman", "buildah"} {
+		t.Run(name, func(t *testing.T) {
+			e, err := findEngine(t.Context(), name)
+			if err != nil {
+				if os.Getenv("CI") == "true" && name != "buildah" { // which CI does not install by itself
+					t.Fatal(err)
+				}
+				if os.Getenv("CI") == "true" {
+					return
+				}
+				t.Skip(err)
+			}
+			dir := repo(t)
+			write(t, dir, "Dockerfile", "FROM scratch\nCOPY main.go /main.go\n")
+			commit(t, dir, "Dockerfile")
+			src, err := ReadSource(t.Context(), dir, none)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := DockerfileOptions{Dockerfile: filepath.Join(dir, "Dockerfile"), Source: src, Engine: name}
+			img, err := Dockerfile(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer img.Close()
+			f, err := img.Content.(v1.Image).ConfigFile()
+			if err != nil || f.Config.Labels["org.opencontainers.image.revision"] != src.Commit {
+				t.Errorf("%+v, %v", f, err)
+			}
+			if files := unpack(t, img.Content.(v1.Image)); len(files["main.go"].data) == 0 {
+				t.Errorf("files %v", files)
+			}
+			o.Secrets = map[string]string{"token": "env:NOT_SET_ANYWHERE"}
+			if _, err := Dockerfile(t.Context(), o); err == nil || !strings.Contains(err.Error(), "NOT_SET_ANYWHERE is not set") {
+				t.Errorf("a secret that is not there: %v", err)
+			}
+			if kit, err := e.buildKit(t.Context(), DockerfileOptions{}); err != nil || kit != "1" {
+				return // Docker without buildx makes images of its own platform only
+			}
+			o.Secrets, o.Platforms = nil, []string{"linux/amd64", "linux/arm64"}
+			both, err := Dockerfile(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer both.Close()
+			m, err := both.Content.(v1.ImageIndex).IndexManifest()
+			if err != nil || len(m.Manifests) != 2 || m.Manifests[1].Platform.Architecture != "arm64" {
+				t.Errorf("%+v, %v", m, err)
+			}
+		})
 	}
 }

@@ -15,7 +15,10 @@ import (
 	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/slipway-ecs/slipway/internal/image"
 )
@@ -25,9 +28,9 @@ type DockerfileOptions struct {
 	Dockerfile string
 	Context    string // folder; empty = the Dockerfile's
 	Target     string
-	Platform   string            // empty = the engine's
+	Platforms  []string          // none = the engine's; with several the image is a list
 	Args       map[string]string // no secrets: they stay in the image's history
-	Secrets    map[string]string // id → file, seen by RUN --mount=type=secret alone
+	Secrets    map[string]string // id → file, or env:NAME; seen by RUN --mount=type=secret alone
 	Source     Source
 	Progress   io.Writer
 	Engine     string // docker, podman or buildah; empty = the first that answers
@@ -79,19 +82,23 @@ func findEngine(ctx context.Context, wanted string) (engine, error) {
 	return engine{}, fmt.Errorf("a Dockerfile needs Docker, Podman or Buildah: %s; start or install one, or build a Go program with `build: { ko: . }`", strings.Join(why, ", "))
 }
 
-func (e engine) arguments(o DockerfileOptions, idFile string) []string {
+func (e engine) arguments(o DockerfileOptions, platform, idFile string) []string {
 	args := append(slices.Clone(e.build), "--file", o.Dockerfile, "--iidfile", idFile)
 	if o.Target != "" {
 		args = append(args, "--target", o.Target)
 	}
-	if o.Platform != "" {
-		args = append(args, "--platform", o.Platform)
+	if platform != "" {
+		args = append(args, "--platform", platform)
 	}
 	for _, k := range slices.Sorted(maps.Keys(o.Args)) {
 		args = append(args, "--build-arg", k+"="+o.Args[k])
 	}
 	for _, id := range slices.Sorted(maps.Keys(o.Secrets)) {
-		args = append(args, "--secret", "id="+id+",src="+o.Secrets[id])
+		from := "src=" + o.Secrets[id]
+		if name, ok := strings.CutPrefix(o.Secrets[id], "env:"); ok {
+			from = "env=" + name
+		}
+		args = append(args, "--secret", "id="+id+","+from)
 	}
 	labels := Labels(o.Source)
 	for _, k := range slices.Sorted(maps.Keys(labels)) {
@@ -117,7 +124,7 @@ func Dockerfile(ctx context.Context, o DockerfileOptions) (*Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building %s: %w", o.Dockerfile, err)
 	}
-	img, err := e.run(ctx, o, work)
+	img, err := e.all(ctx, o, work)
 	if err != nil {
 		_ = os.RemoveAll(work)
 		return nil, fmt.Errorf("building %s: %w", o.Dockerfile, err)
@@ -126,7 +133,81 @@ func Dockerfile(ctx context.Context, o DockerfileOptions) (*Image, error) {
 	return img, nil
 }
 
-func (e engine) run(ctx context.Context, o DockerfileOptions, work string) (*Image, error) {
+// all builds the image of each platform, and of several a list.
+func (e engine) all(ctx context.Context, o DockerfileOptions, work string) (*Image, error) {
+	for id, from := range o.Secrets {
+		if name, ok := strings.CutPrefix(from, "env:"); ok {
+			if os.Getenv(name) == "" {
+				return nil, fmt.Errorf("the build secret %s is not there: %s is not set", id, name)
+			}
+		} else if _, err := os.Stat(from); err != nil {
+			return nil, fmt.Errorf("the build secret %s is not there: %w", id, err)
+		}
+	}
+	platforms, err := dockerfilePlatforms(o.Platforms)
+	if err != nil {
+		return nil, err
+	}
+	if len(platforms) == 1 {
+		return e.run(ctx, o, platforms[0], work)
+	}
+	list := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, platform := range platforms {
+		dir, err := os.MkdirTemp(work, "platform-")
+		if err != nil {
+			return nil, err
+		}
+		p, err := v1.ParsePlatform(platform)
+		if err != nil {
+			return nil, err
+		}
+		img, fits, err := e.forPlatform(ctx, o, *p, dir)
+		if err == nil && !fits { // an engine may take what it built from scratch for another platform
+			again := e
+			again.build = append(slices.Clone(e.build), "--no-cache")
+			img, fits, err = again.forPlatform(ctx, o, *p, dir)
+		}
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("for %s: %w", platform, err)
+		case !fits:
+			return nil, fmt.Errorf("for %s: %s builds for another platform; it needs emulation (qemu-user-static), or a base image of that platform", platform, e.name)
+		}
+		list = mutate.AppendManifests(list, mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: p}})
+	}
+	h, err := list.Digest()
+	if err != nil {
+		return nil, err
+	}
+	return &Image{Content: list, Digest: image.Digest(h.String())}, nil
+}
+
+// forPlatform builds for one platform of several, and says whether the image is for it.
+func (e engine) forPlatform(ctx context.Context, o DockerfileOptions, p v1.Platform, dir string) (v1.Image, bool, error) {
+	one, err := e.run(ctx, o, p.String(), dir)
+	if err != nil {
+		return nil, false, err
+	}
+	img, ok := one.Content.(v1.Image)
+	if !ok {
+		return nil, false, fmt.Errorf("%T is no image", one.Content)
+	}
+	f, err := img.ConfigFile()
+	if err != nil {
+		return nil, false, err
+	}
+	return img, f.Architecture == p.Architecture, nil
+}
+
+func dockerfilePlatforms(names []string) ([]string, error) {
+	if len(names) == 0 {
+		return []string{""}, nil
+	}
+	_, err := parsePlatforms(names)
+	return names, err
+}
+
+func (e engine) run(ctx context.Context, o DockerfileOptions, platform, work string) (*Image, error) {
 	out := o.Progress
 	if out == nil {
 		out = io.Discard
@@ -137,13 +218,14 @@ func (e engine) run(ctx context.Context, o DockerfileOptions, work string) (*Ima
 		return nil, err
 	}
 	env := append(os.Environ(), "DOCKER_BUILDKIT="+kit, "SOURCE_DATE_EPOCH="+strconv.FormatInt(o.Source.Time.Unix(), 10))
-	if err := e.command(ctx, env, out, e.arguments(o, idFile)...); err != nil {
+	if err := e.command(ctx, env, out, e.arguments(o, platform, idFile)...); err != nil {
 		return nil, err
 	}
 	id, err := os.ReadFile(idFile)
 	if err != nil {
 		return nil, err
 	}
+	_ = os.Remove(archive) // of a build before this one: podman would not write over it
 	if err := e.command(ctx, env, out, e.save(strings.TrimSpace(string(id)), archive)...); err != nil {
 		return nil, err
 	}

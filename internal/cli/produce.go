@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -45,9 +46,7 @@ func (pr *project) build(ctx context.Context, src build.Source) (*build.Image, e
 	switch {
 	case b.Ko != "":
 		o := build.GoOptions{Dir: pr.dir, Package: b.Ko, LDFlags: b.LDFlags, Source: src, Progress: pr.details()}
-		if b.Platform != "" {
-			o.Platforms = []string{b.Platform}
-		}
+		o.Platforms = b.Platforms
 		if b.Base != "" {
 			base, err := pr.registry.Pull(ctx, b.Base)
 			if err != nil {
@@ -57,7 +56,15 @@ func (pr *project) build(ctx context.Context, src build.Source) (*build.Image, e
 		}
 		return build.Go(ctx, o)
 	case b.Dockerfile != "":
-		return build.Dockerfile(ctx, build.DockerfileOptions{Dockerfile: pr.path(b.Dockerfile), Context: pr.path(b.Context), Target: b.Target, Platform: b.Platform, Args: b.Args, Source: src, Progress: pr.details()})
+		o := build.DockerfileOptions{Dockerfile: pr.path(b.Dockerfile), Context: pr.path(b.Context), Target: b.Target, Platforms: b.Platforms, Args: b.Args,
+			Secrets: map[string]string{}, Source: src, Progress: pr.details()}
+		for id, from := range b.Secrets {
+			if !strings.HasPrefix(from, "env:") {
+				from = pr.path(from)
+			}
+			o.Secrets[id] = from
+		}
+		return build.Dockerfile(ctx, o)
 	}
 	img, err := pr.registry.Pull(ctx, b.Image)
 	if err != nil {
@@ -102,6 +109,9 @@ func (pr *project) push(ctx context.Context, img *build.Image, src build.Source,
 	if err != nil {
 		return "", nil, err
 	}
+	if err := pr.attachSBOM(ctx, repo, digest, img, src); err != nil {
+		return "", nil, err
+	}
 	built := release.Statement{Kind: release.Built, Subject: digest, Outcome: release.Succeeded, Commit: src.Commit, GitTags: src.GitTags, Author: src.Author, Dirty: src.Dirty, Details: builtDetails(src)}
 	if err := pr.recordOnce(ctx, repo, built); err != nil {
 		return "", nil, err
@@ -112,6 +122,18 @@ func (pr *project) push(ctx context.Context, img *build.Image, src build.Source,
 		}
 	}
 	return repo, tags, nil
+}
+
+// sbomType is the artifact type under which other tools look for a bill of materials.
+const sbomType = "application/spdx+json"
+
+// attachSBOM stores the bill of materials beside the image. The same image has the same, once.
+func (pr *project) attachSBOM(ctx context.Context, repo string, digest image.Digest, img *build.Image, src build.Source) error {
+	if len(img.SBOM) == 0 {
+		return nil
+	}
+	_, err := pr.registry.Put(ctx, repo, digest, sbomType, map[string]string{release.AnnotationCreated: src.Time.UTC().Format(time.RFC3339)}, img.SBOM)
+	return err
 }
 
 // recordOnce records what is not the last that is recorded of its kind already: pushing again adds

@@ -62,31 +62,50 @@ func newTestCommand() *cobra.Command {
 	return cmd
 }
 
+// buildFlags are those of build and push.
+type buildFlags struct {
+	shipFlags
+	image              string
+	tested, allowDirty bool
+}
+
+func (f *buildFlags) add(cmd *cobra.Command) {
+	f.shipFlags.add(cmd)
+	cmd.Flags().StringVar(&f.image, "image", "", "push this image, built elsewhere, instead of building: any reference")
+	cmd.Flags().BoolVar(&f.tested, "tested", false, "record that the tests of this commit have passed")
+	cmd.Flags().BoolVar(&f.allowDirty, "allow-dirty", false, "push an image of files that are in no commit, marked -dirty")
+}
+
+func (f *buildFlags) run(cmd *cobra.Command, push bool) error {
+	pr, err := f.open(cmd)
+	if err != nil {
+		return err
+	}
+	if f.image != "" {
+		pr.file.Build = service.Build{Image: f.image, Platform: pr.file.Build.Platform}
+	}
+	_, err = pr.produce(cmd.Context(), push, f.tested, f.allowDirty)
+	return err
+}
+
 func newBuildCommand() *cobra.Command {
-	var f shipFlags
-	var push, tested, allowDirty bool
+	var f buildFlags
+	var push bool
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Build the image of the commit that is checked out",
 		Long: `Builds with ko for Go programs (no daemon; the same commit gives the same digest), or with the
 engine that is there for a Dockerfile. With --push the image is pushed with its tags: the short
-commit hash, every git tag of the commit, and latest on the main branch.`,
+commit hash, every git tag of the commit, and latest on the main branch. Its bill of materials is
+stored beside it.`,
 		Args: cobra.NoArgs,
 		Example: `  slipway build
-  slipway build --push`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			pr, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			_, err = pr.produce(cmd.Context(), push, tested, allowDirty)
-			return err
-		},
+  slipway build --push
+  slipway build --push --image registry.example.com/shop:1234`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd, push) },
 	}
 	f.add(cmd)
 	cmd.Flags().BoolVar(&push, "push", false, "push the image with its tags")
-	cmd.Flags().BoolVar(&tested, "tested", false, "record that the tests of this commit have passed")
-	cmd.Flags().BoolVar(&allowDirty, "allow-dirty", false, "push an image of files that are in no commit, marked -dirty")
 	return cmd
 }
 
@@ -119,20 +138,13 @@ func (pr *project) produce(ctx context.Context, push, tested, allowDirty bool) (
 }
 
 func newPushCommand() *cobra.Command {
-	var f shipFlags
+	var f buildFlags
 	cmd := &cobra.Command{
 		Use:     "push",
 		Short:   "Build and push (the same as build --push)",
 		Args:    cobra.NoArgs,
-		Example: "  slipway push",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			pr, err := f.open(cmd)
-			if err != nil {
-				return err
-			}
-			_, err = pr.produce(cmd.Context(), true, false, false)
-			return err
-		},
+		Example: "  slipway push --tested",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return f.run(cmd, true) },
 	}
 	f.add(cmd)
 	return cmd

@@ -26,6 +26,8 @@ type buildConfig struct {
 	Context    string            `yaml:"context" jsonschema_description:"The Dockerfile's context; default: the folder of slipway.yaml"`
 	Target     string            `yaml:"target" jsonschema_description:"The Dockerfile's stage"`
 	Args       map[string]string `yaml:"args" jsonschema_description:"Build arguments of the Dockerfile"`
+	Secrets    map[string]string `yaml:"secrets" jsonschema_description:"Secrets of the Dockerfile's RUN --mount=type=secret, by id: a file, or env:NAME; they do not get into the image"`
+	Platforms  oneOrMore         `yaml:"platforms" jsonschema:"enum=linux/amd64,enum=linux/arm64" jsonschema_description:"Platforms of the image; with several it is a list of images. Default: that of architecture"`
 	LDFlags    oneOrMore         `yaml:"ldflags" jsonschema_description:"Linker flags of the Go build"`
 	Base       string            `yaml:"base" jsonschema_description:"Base image of the Go build; default: none (static binary)"`
 }

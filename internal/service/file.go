@@ -41,9 +41,11 @@ type Build struct {
 	Context    string
 	Target     string
 	Args       map[string]string
+	Secrets    map[string]string // of a Dockerfile: id → file, or env:NAME
 	LDFlags    []string
 	Base       string
-	Platform   string // linux/amd64 or linux/arm64
+	Platform   string   // linux/amd64 or linux/arm64: that of the tasks
+	Platforms  []string // all of the image's, Platform among them
 }
 
 // Test is the command that must pass before an image is built.
@@ -225,11 +227,11 @@ func (f *File) fill(cfg *fileConfig, d *decoder) {
 
 	f.Build = Build{Ko: "."}
 	if b := cfg.Build; b != nil {
-		f.Build = Build{Ko: b.Ko, Dockerfile: b.Dockerfile, Image: b.Image, Context: b.Context, Target: b.Target, Args: b.Args, LDFlags: b.LDFlags, Base: b.Base}
+		f.Build = Build{Ko: b.Ko, Dockerfile: b.Dockerfile, Image: b.Image, Context: b.Context, Target: b.Target, Args: b.Args, Secrets: b.Secrets, LDFlags: b.LDFlags, Base: b.Base}
 		if n := count(b.Ko != "", b.Dockerfile != "", b.Image != ""); n != 1 {
 			d.report(at("build"), "build needs exactly one of ko, dockerfile and image")
 		}
-		for key, set := range map[string]bool{"context": b.Context != "", "target": b.Target != "", "args": len(b.Args) > 0} {
+		for key, set := range map[string]bool{"context": b.Context != "", "target": b.Target != "", "args": len(b.Args) > 0, "secrets": len(b.Secrets) > 0} {
 			if set && b.Dockerfile == "" {
 				d.report(at("build."+key), "build."+key+" is for a Dockerfile only")
 			}
@@ -243,6 +245,21 @@ func (f *File) fill(cfg *fileConfig, d *decoder) {
 	f.Build.Platform = "linux/amd64"
 	if cfg.Architecture == "arm64" {
 		f.Build.Platform = "linux/arm64"
+	}
+	f.Build.Platforms = []string{f.Build.Platform}
+	if b := cfg.Build; b != nil && len(b.Platforms) > 0 {
+		f.Build.Platforms = b.Platforms
+		if b.Image != "" {
+			d.report(at("build.platforms"), "build.platforms is for what is built: an image has the platforms it has")
+		}
+		for i, p := range b.Platforms {
+			if p != "linux/amd64" && p != "linux/arm64" || slices.Contains(b.Platforms[:i], p) {
+				d.report(at("build.platforms"), fmt.Sprintf("build.platforms: %q is twice there, or none of linux/amd64 and linux/arm64", p))
+			}
+		}
+		if !slices.Contains(b.Platforms, f.Build.Platform) {
+			d.report(at("build.platforms"), "build.platforms lacks "+f.Build.Platform+", on which the tasks run (architecture)")
+		}
 	}
 	for env, e := range cfg.Environments {
 		if e.Architecture != "" && "linux/"+map[string]string{"x86_64": "amd64", "arm64": "arm64"}[e.Architecture] != f.Build.Platform {
