@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"net"
 	"path/filepath"
 
 	"github.com/slipway-ecs/slipway/internal/local/api/events"
@@ -56,8 +57,32 @@ func (l *Local) registerAround(files string) error {
 		Queue: func(arn, body string) error { return a.sqs.Send(arn, body, "", "", nil) }, ECS: svc("ecs"), Alarms: svc("cloudwatch"), Groups: l.autoscaling})
 	l.cloudwatch.OnAlarm(emitter.OnAlarm)
 	l.autoscaling.NotifyThrough(a.sns.Publish)
-	a.runs = append(a.runs, a.sqs.Run, a.sns.Run, deliverer.Run, a.bus.Run, schedules.Run, emitter.Run)
+	names, err := servicediscovery.Register(svc("servicediscovery"), servicediscovery.Config{DB: l.db, ECS: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
+	if err != nil {
+		return err
+	}
+	if a.dns, err = dns.Listen(dns.Address, names, cfg.Log); err != nil {
+		return err
+	}
+	l.serveTasks(a.dns)
+	a.runs = append(a.runs, a.sqs.Run, a.sns.Run, deliverer.Run, a.bus.Run, schedules.Run, emitter.Run, names.Run, a.dns.Run)
 	return nil
+}
+
+// serveTasks lets tasks ask the DNS server, where the runtime gives them a way to this machine.
+func (l *Local) serveTasks(server *dns.Server) {
+	rt, ok := l.runtime.(interface {
+		Gateway() string
+		SetNameserver(address string)
+	})
+	if !ok || rt.Gateway() == "" {
+		return
+	}
+	if err := server.Also(net.JoinHostPort(rt.Gateway(), "53")); err != nil {
+		l.cfg.Log.Warn("tasks cannot resolve Cloud Map's names", "error", err)
+		return
+	}
+	rt.SetNameserver(rt.Gateway())
 }
 
 // DNS is the host:port that answers the names of Cloud Map's private namespaces.

@@ -26,8 +26,8 @@ type Server struct {
 	names   Names
 	log     *slog.Logger
 	forward []string // host:port of servers for other names
-	packet  net.PacketConn
-	stream  net.Listener
+	packet  []net.PacketConn
+	stream  []net.Listener
 }
 
 // Address is where `local up` listens if it may: port 53 needs rights.
@@ -65,26 +65,41 @@ func (s *Server) open(address string) error {
 	if err != nil {
 		return errors.Join(err, packet.Close())
 	}
-	s.packet, s.stream = packet, stream
+	s.packet, s.stream = append(s.packet, packet), append(s.stream, stream)
+	return nil
+}
+
+// Also makes the server listen at one more address; call it before Run.
+func (s *Server) Also(address string) error {
+	if err := s.open(address); err != nil {
+		return fmt.Errorf("listening for DNS: %w", err)
+	}
 	return nil
 }
 
 // Addr is the host:port it answers at.
-func (s *Server) Addr() string { return s.packet.LocalAddr().String() }
+func (s *Server) Addr() string { return s.packet[0].LocalAddr().String() }
 
 // Close ends a server that was never run.
 func (s *Server) Close() error {
-	err := errors.Join(s.packet.Close(), s.stream.Close())
-	if errors.Is(err, net.ErrClosed) {
-		return nil // Run closed them
+	var errs []error
+	for i := range s.packet {
+		for _, err := range []error{s.packet[i].Close(), s.stream[i].Close()} {
+			if !errors.Is(err, net.ErrClosed) { // Run closed them
+				errs = append(errs, err)
+			}
+		}
 	}
-	return err
+	return errors.Join(errs...)
 }
 
 // Run answers until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
 	h := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) { s.serve(ctx, w, q) })
-	servers := []*dns.Server{{PacketConn: s.packet, Handler: h}, {Listener: s.stream, Handler: h}}
+	var servers []*dns.Server
+	for i := range s.packet {
+		servers = append(servers, &dns.Server{PacketConn: s.packet[i], Handler: h}, &dns.Server{Listener: s.stream[i], Handler: h})
+	}
 	ended := make(chan error, len(servers))
 	for _, one := range servers {
 		go func() { ended <- one.ActivateAndServe() }()

@@ -186,6 +186,9 @@ func writeFiles(cfg initConfig) error {
 	if err != nil {
 		resolv = nil // a machine without one has no names to resolve
 	}
+	if cfg.Nameserver != "" {
+		resolv = []byte("nameserver " + cfg.Nameserver + "\n")
+	}
 	for name, text := range map[string]string{"etc/hosts": hosts, "etc/hostname": cfg.Hostname + "\n", "etc/resolv.conf": string(resolv)} {
 		_ = root.Remove(name) // it may be a link
 		if err := root.WriteFile(name, []byte(text), 0o644); err != nil {

@@ -39,10 +39,24 @@ type Sandbox struct {
 	spawn  *spawner
 	cgroup *cgroups
 	bridge *bridge // nil: ports are forwarded in user space
+	// nameserver is the address of the DNS server of tasks; empty: those of the machine.
+	nameserver string
 
 	mu    sync.Mutex
 	tasks map[*task]struct{}
 }
+
+// Gateway is the address of this machine that tasks reach; empty where there is no bridge.
+func (s *Sandbox) Gateway() string {
+	if s.bridge == nil {
+		return ""
+	}
+	return s.bridge.address(1).String()
+}
+
+// SetNameserver makes tasks ask the DNS server with the address, at port 53. It must be called before
+// the first task starts.
+func (s *Sandbox) SetNameserver(address string) { s.nameserver = address }
 
 // Open checks that namespaces can be used here and removes what a killed predecessor left.
 func Open(_ context.Context, o runtime.Options) (runtime.Runtime, error) {

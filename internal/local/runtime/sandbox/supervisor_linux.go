@@ -39,6 +39,7 @@ type initConfig struct {
 	Image, Upper, Work, Root string `json:",omitempty"`
 	Args, Env                []string
 	User, Dir, Hostname      string   `json:",omitempty"`
+	Nameserver               string   `json:",omitempty"` // empty: those of the machine
 	Address                  string   `json:",omitempty"` // for /etc/hosts
 	ReadOnly, Reaper         bool     `json:",omitempty"`
 	Terminal                 bool     `json:",omitempty"` // exec: the outputs are a terminal, and the input too
