@@ -157,6 +157,16 @@ func planPrune(all []holding, doomed []string, skip bool) prunePlan {
 			}
 		}
 	}
+	// What is recorded of an image that stays, stays: nobody could say any more how it came to be.
+	stays := map[string]bool{}
+	for i := range all {
+		stays[all[i].Digest] = !goes[all[i].Digest] || len(all[i].By) > 0
+	}
+	for i := range all {
+		if h := &all[i]; goes[h.Digest] && h.Subject != "" && stays[h.Subject] {
+			h.By = append(h.By, "image "+shortDigest(h.Subject)+", which it is about")
+		}
+	}
 	after := map[string]bool{}
 	var lists, rest []string
 	for _, h := range all {
