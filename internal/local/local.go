@@ -53,12 +53,25 @@ type Config struct {
 	Account string // 000000000000 if empty
 	Runtime string // auto (if empty), docker, sandbox, virtual
 	Speed   float64
-	Log     *slog.Logger
+
+	Auth       bool // requests must be signed with keys of the local IAM, or the first one (KeyFile)
+	EnforceIAM bool // calls are held against the policies of the users and roles whose keys sign them
+	Throttle   bool // ECS's documented request rates
+	Log        *slog.Logger
 	// OpenRegistry lets clients push and pull images without logging in. ECR asks every client.
 	OpenRegistry bool
+	// ScanFindings is a JSON file of what scans of images find; empty: scan-findings.json in Dir.
+	ScanFindings string
 	// Lambda is an endpoint that speaks Lambda's Invoke, for the functions of deployments' lifecycle
 	// hooks; if empty, AWS_ENDPOINT_URL_LAMBDA of the environment.
 	Lambda string
+}
+
+func (c Config) findings() string {
+	if c.ScanFindings == "" && c.Dir != "" {
+		return filepath.Join(c.Dir, "scan-findings.json")
+	}
+	return c.ScanFindings
 }
 
 // Local is a local AWS: an http.Handler, and loops that Run runs.
@@ -66,6 +79,7 @@ type Local struct {
 	cfg     Config
 	server  *wire.Server
 	faults  wire.Faults
+	access  access
 	db      *state.DB
 	ecs     *state.ECS
 	clock   clock.Clock
@@ -88,6 +102,7 @@ type Local struct {
 	metrics     *metrics.Metrics
 	managed     *managedscaling.Manager
 	daemons     *loop.Daemons
+	api         *ecs.API
 	machines    *managedinstances.Manager
 }
 
@@ -142,7 +157,11 @@ func (l *Local) open(ctx context.Context) error {
 	if l.runtime, err = choose.Open(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log, Credentials: l.login}); err != nil {
 		return err
 	}
-	l.server = wire.NewServer(wire.WithLogger(cfg.Log), wire.WithAccount(cfg.Account), wire.WithRegion(cfg.Region))
+	options, err := l.serverOptions(files)
+	if err != nil {
+		return err
+	}
+	l.server = wire.NewServer(options...)
 	if err := l.register(files); err != nil {
 		return fmt.Errorf("opening the state: %w", err)
 	}
@@ -163,8 +182,8 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() (err error) { l.logs, err = logs.Register(svc("logs"), l.db, l.clock, cfg.Dir); return })
-	step(func() error { return sts.Register(svc("sts"), l.db, l.clock) })
-	step(func() error { _, err := iam.Register(svc("iam"), l.db, l.clock); return err })
+	step(func() (err error) { l.access.sts, err = sts.Register(svc("sts"), l.db, l.clock); return })
+	step(func() (err error) { l.access.iam, err = iam.Register(svc("iam"), l.db, l.clock); return })
 	step(func() (err error) {
 		l.ec2, err = ec2.Register(svc("ec2"), ec2.Config{DB: l.db, ECS: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
 		return
@@ -178,7 +197,7 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() (err error) {
-		l.autoscaling, err = autoscaling.Register(svc("autoscaling"), autoscaling.Config{DB: l.db, EC2: l.ec2, CloudWatch: l.cloudwatch, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
+		l.autoscaling, err = autoscaling.Register(svc("autoscaling"), autoscaling.Config{DB: l.db, EC2: l.ec2, CloudWatch: l.cloudwatch, Targets: l.elb, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
 		return
 	})
 	step(func() (err error) {
@@ -187,7 +206,8 @@ func (l *Local) register(files string) error {
 	})
 	sessions := &execsession.Sessions{Container: func(task, name string) (runtime.Container, bool) { return l.tasks.Container(task, name) }, Address: cfg.Address, Log: cfg.Log}
 	step(func() error {
-		_, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, Address: cfg.Address, Sessions: sessions, TargetGroups: l.elb, Subnets: l.ec2})
+		api, err := ecs.Register(svc("ecs"), ecs.Deps{State: l.ecs, Clock: l.clock, Address: cfg.Address, Sessions: sessions, Balancers: svc("elbv2"), Network: svc("ec2"), Scaling: svc("application-autoscaling"), TargetGroups: l.elb, Subnets: l.ec2})
+		l.api = api
 		return err
 	})
 	step(func() (err error) {
@@ -197,13 +217,14 @@ func (l *Local) register(files string) error {
 	if err != nil {
 		return err
 	}
-	ecr.Register(svc("ecr"), ecr.Deps{Store: l.registry, Tokens: l.tokens, Host: func() string { return cfg.Address }, Account: cfg.Account})
+	ecr.Register(svc("ecr"), ecr.Deps{Store: l.registry, Tokens: l.tokens, Host: func() string { return cfg.Address }, Account: cfg.Account, ScanFindings: cfg.findings()})
 	images := registry.NewServer(l.registry, l.tokens)
 	images.RequireAuth = !cfg.OpenRegistry
 	l.server.Fallback("/v2/", images)
 	if err := l.registerAround(files); err != nil {
 		return err
 	}
+	l.guard()
 	l.server.Use(l.faults.Middleware)
 	l.server.Fallback("/_slipway/faults", &l.faults)
 	l.server.Fallback(execsession.Path, sessions)
@@ -245,7 +266,7 @@ func (l *Local) RuntimeName() string { return l.runtime.Name() }
 // state. It is called once.
 func (l *Local) Run(ctx context.Context) error {
 	g, loops := errgroup.WithContext(ctx)
-	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run, l.daemons.Run, l.machines.Run) {
+	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run, l.daemons.Run, l.machines.Run, l.api.Run) {
 		g.Go(func() error {
 			err := run(loops)
 			if errors.Is(err, context.Canceled) {
@@ -270,6 +291,9 @@ func (l *Local) close(ctx context.Context) error {
 	}
 	if l.logs != nil {
 		errs = append(errs, l.logs.Close())
+	}
+	if l.around.dns != nil {
+		errs = append(errs, l.around.dns.Close())
 	}
 	if l.db != nil {
 		errs = append(errs, l.db.Close())
@@ -331,6 +355,7 @@ type Status struct {
 	Endpoint  string          `json:"endpoint"`
 	Region    string          `json:"region"`
 	Runtime   string          `json:"runtime"`
+	DNS       string          `json:"dns"` // host:port that answers Cloud Map's private names
 	Clusters  []ClusterStatus `json:"clusters"`
 	Listeners []ListenAddress `json:"listeners"`
 	Missing   map[string]int  `json:"missing,omitempty"` // operations asked for that are not there
@@ -359,7 +384,7 @@ type ListenAddress struct {
 
 // Status tells what runs now.
 func (l *Local) Status() Status {
-	st := Status{Endpoint: "http://" + l.cfg.Address, Region: l.cfg.Region, Runtime: l.runtime.Name(), Clusters: []ClusterStatus{}, Listeners: []ListenAddress{}, Missing: l.server.Missing()}
+	st := Status{Endpoint: "http://" + l.cfg.Address, Region: l.cfg.Region, Runtime: l.runtime.Name(), DNS: l.DNS(), Clusters: []ClusterStatus{}, Listeners: []ListenAddress{}, Missing: l.server.Missing()}
 	_ = l.db.View(func(tx *state.Tx) error {
 		for name, c := range l.ecs.Clusters.All(tx) {
 			if c.Status != "ACTIVE" {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
@@ -33,6 +34,8 @@ type Group struct {
 	Reason   string
 	// Surge is how many instances beyond the desired capacity an instance refresh may launch.
 	Surge int
+	// Topics are the SNS topics that are told, with what of.
+	Topics map[string][]string
 }
 
 // Member is an instance of a group.
@@ -70,6 +73,10 @@ type Service struct {
 	clock      clock.Clock
 	region     string
 	account    string
+	targets    Targets
+	publish    Publish
+	mu         sync.Mutex
+	outbox     []notification
 }
 
 // Config is what the service needs to know.
@@ -77,6 +84,7 @@ type Config struct {
 	DB              *state.DB
 	EC2             *ec2.Service
 	CloudWatch      *cloudwatch.Service
+	Targets         Targets
 	Clock           clock.Clock
 	Log             *slog.Logger
 	Region, Account string
@@ -84,7 +92,7 @@ type Config struct {
 
 // Register adds the operations to svc and the tables to the store.
 func Register(svc *wire.Service, c Config) (*Service, error) {
-	s := &Service{db: c.DB, ec2: c.EC2, cw: c.CloudWatch, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account}
+	s := &Service{db: c.DB, ec2: c.EC2, cw: c.CloudWatch, targets: c.Targets, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account}
 	var e1, e2, e3, e4, e5 error
 	s.groups, e1 = state.NewTable[Group](c.DB, TableGroups)
 	s.activities, e2 = state.NewTable[Activity](c.DB, "autoscaling.activities")
@@ -94,7 +102,7 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		return nil, err
 	}
-	wire.Handle(svc, "CreateAutoScalingGroup", s.create, wire.Partly("launch configurations, load balancers and warm pools"))
+	wire.Handle(svc, "CreateAutoScalingGroup", s.create, wire.Partly("launch configurations, Classic Load Balancers and warm pools"))
 	wire.Handle(svc, "UpdateAutoScalingGroup", s.update)
 	wire.Handle(svc, "DeleteAutoScalingGroup", s.delete)
 	wire.Handle(svc, "DescribeAutoScalingGroups", s.describe)
@@ -104,7 +112,7 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	wire.Handle(svc, "SetInstanceHealth", s.setHealth)
 	wire.Handle(svc, "TerminateInstanceInAutoScalingGroup", s.terminate)
 	wire.Handle(svc, "DetachInstances", s.detach)
-	wire.Handle(svc, "SuspendProcesses", s.suspend, wire.Partly("AZRebalance and AddToLoadBalancer are recorded; the others act"))
+	wire.Handle(svc, "SuspendProcesses", s.suspend, wire.Partly("AZRebalance is recorded; the others act"))
 	wire.Handle(svc, "ResumeProcesses", s.resume)
 	wire.Handle(svc, "DescribeScalingProcessTypes", processTypes)
 	wire.Handle(svc, "DescribeScalingActivities", s.describeActivities)
@@ -121,6 +129,10 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	s.registerPolicies(svc)
 	s.registerScheduled(svc)
 	s.registerRefresh(svc)
+	s.registerAttach(svc)
+	s.registerNotify(svc)
+	s.registerMetrics(svc)
+	s.registerBatch(svc)
 	c.CloudWatch.OnAlarm(s.onAlarm)
 	wire.Handle(svc, "DescribeTerminationPolicyTypes", terminationPolicies)
 	return s, nil
@@ -153,7 +165,11 @@ func (s *Service) record(tx *state.Tx, group, instance, description, cause strin
 	now := s.clock.Now()
 	id := newID()
 	key := fmt.Sprintf("%s/%020d-%s", group, now.UnixNano(), id)
-	s.activities.Put(tx, key, &Activity{ID: id, Group: group, Description: description, Cause: cause, Status: "Successful", InstanceID: instance, Start: now, End: now, Progress: 100})
+	a := Activity{ID: id, Group: group, Description: description, Cause: cause, Status: "Successful", InstanceID: instance, Start: now, End: now, Progress: 100}
+	s.activities.Put(tx, key, &a)
+	if g, ok := s.groups.Get(tx, group); ok {
+		s.tell(g, told(a), a)
+	}
 	n, oldest := 0, ""
 	for k := range s.activities.Prefix(tx, group+"/") {
 		if n++; oldest == "" {

@@ -37,6 +37,11 @@ func (s *Service) create(_ context.Context, in *autoscalingapi.CreateAutoScaling
 		g.Spec.TerminationPolicies = []string{"Default"}
 	}
 	g.Spec.Tags = tagsOf(name, in.Tags)
+	arns, err := sources(in.TrafficSources)
+	if err != nil {
+		return nil, err
+	}
+	g.Spec.TargetGroupARNs = append(slices.Clone(g.Spec.TargetGroupARNs), arns...)
 	for _, h := range in.LifecycleHookSpecificationList {
 		g.Hooks = append(g.Hooks, hookFrom(name, &autoscalingapi.PutLifecycleHookInput{LifecycleHookName: h.LifecycleHookName, LifecycleTransition: h.LifecycleTransition, DefaultResult: h.DefaultResult,
 			HeartbeatTimeout: h.HeartbeatTimeout, NotificationMetadata: h.NotificationMetadata, NotificationTargetARN: h.NotificationTargetARN, RoleARN: h.RoleARN}))
@@ -45,7 +50,7 @@ func (s *Service) create(_ context.Context, in *autoscalingapi.CreateAutoScaling
 		if _, ok := s.groups.Get(tx, name); ok {
 			return wire.Errorf("AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name %s already exists", name)
 		}
-		if err := cmp.Or(s.checkTemplate(tx, g), s.place(tx, g)); err != nil {
+		if err := cmp.Or(s.checkTemplate(tx, g), s.checkGroups(tx, g.Spec.TargetGroupARNs), s.place(tx, g)); err != nil {
 			return err
 		}
 		s.groups.Put(tx, name, g)

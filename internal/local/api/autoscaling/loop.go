@@ -20,12 +20,17 @@ type ec2Subnet = ec2.Subnet
 // retryLaunch is how long after a failed launch the next one is tried.
 const retryLaunch = 30 * time.Second
 
+// askBalancers is how often groups with ELB health checks look at their targets.
+const askBalancers = 10 * time.Second
+
 // Run keeps every group at its desired capacity until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	w := s.db.Watch(TableGroups, ec2.TableInstances)
 	defer w.Stop()
+	go s.publishEachMinute(ctx)
 	for {
 		next, err := s.step()
+		s.flush()
 		if err != nil {
 			return fmt.Errorf("reconciling Auto Scaling groups: %w", err)
 		}
@@ -81,6 +86,10 @@ func (s *Service) step() (time.Duration, error) {
 			if len(g.Members) < int(*g.Spec.DesiredCapacity) && (next == 0 || next > retryLaunch) {
 				next = retryLaunch
 			}
+			s.balance(tx, &g)
+			if len(g.Spec.TargetGroupARNs) > 0 && strings.Contains(wire.Value(g.Spec.HealthCheckType), "ELB") {
+				next = soonest(next, askBalancers)
+			}
 			if changed {
 				s.groups.Put(tx, name, &g)
 			}
@@ -109,7 +118,7 @@ func (s *Service) reconcile(tx *state.Tx, g *Group) bool {
 	changed = changed || len(g.Members) != n
 	active := 0
 	for _, m := range g.Members {
-		if !strings.HasPrefix(m.State, "Terminat") {
+		if !strings.HasPrefix(m.State, "Terminat") && m.State != "Standby" {
 			active++
 		}
 	}
@@ -165,6 +174,9 @@ func (s *Service) advance(tx *state.Tx, g *Group, m *Member) bool {
 	case m.State == "InService":
 		gone := !there || machine.State == "terminated" || machine.State == "shutting-down"
 		if gone && !s.suspended(g, "HealthCheck") {
+			m.Health = "Unhealthy"
+		}
+		if s.unhealthyTarget(tx, g, m) && !s.suspended(g, "HealthCheck") {
 			m.Health = "Unhealthy"
 		}
 		if m.Health == "Unhealthy" && !s.suspended(g, "ReplaceUnhealthy") {
@@ -282,7 +294,11 @@ func (s *Service) recordFailure(tx *state.Tx, group, cause string, err error) {
 	}
 	id := newID()
 	now := s.clock.Now()
-	s.activities.Put(tx, fmt.Sprintf("%s/%020d-%s", group, now.UnixNano(), id), &Activity{ID: id, Group: group, Description: description, Cause: cause, Status: "Failed", Start: now, End: now, Progress: 100})
+	a := Activity{ID: id, Group: group, Description: description, Cause: cause, Status: "Failed", Start: now, End: now, Progress: 100}
+	s.activities.Put(tx, fmt.Sprintf("%s/%020d-%s", group, now.UnixNano(), id), &a)
+	if g, ok := s.groups.Get(tx, group); ok {
+		s.tell(g, told(a), a)
+	}
 }
 
 // victim chooses whom to terminate: in the zone with the most, the one with the oldest launch
@@ -299,7 +315,7 @@ func (s *Service) victim(g *Group) *Member {
 	var best *Member
 	for i := range g.Members {
 		m := &g.Members[i]
-		if m.Protected || strings.HasPrefix(m.State, "Terminat") {
+		if m.Protected || m.State == "Standby" || strings.HasPrefix(m.State, "Terminat") {
 			continue
 		}
 		if best == nil || s.sooner(m, best, count, newest) {
