@@ -70,6 +70,7 @@ type running struct {
 	Endpoint string `json:"endpoint"`
 	Runtime  string `json:"runtime"`
 	Region   string `json:"region"`
+	KeyFile  string `json:"keyFile,omitempty"` // with --auth: where the first access key is
 }
 
 func runningFile(dir string) string { return filepath.Join(dir, "running.json") }
@@ -123,6 +124,9 @@ type localUp struct {
 	speed      float64
 	foreground bool
 	verbose    bool
+	auth       bool
+	enforce    bool
+	throttle   bool
 
 	openRegistry bool
 }
@@ -145,6 +149,9 @@ func newLocalUp() *cobra.Command {
 	cmd.Flags().Float64Var(&o.speed, "speed", 1, "run every timer of the control plane this many times faster")
 	cmd.Flags().BoolVar(&o.openRegistry, "open-registry", false, "let images be pushed and pulled without docker login")
 	cmd.Flags().BoolVar(&o.foreground, "foreground", false, "stay in the foreground until Ctrl-C")
+	cmd.Flags().BoolVar(&o.auth, "auth", false, "refuse requests that are not signed with a key of the local IAM; the first key is written to a file")
+	cmd.Flags().BoolVar(&o.enforce, "enforce-iam", false, "hold every call against the IAM policies of the user or role whose key signs it")
+	cmd.Flags().BoolVar(&o.throttle, "throttle", false, "refuse calls to ECS beyond its documented rates")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "log every request")
 	return cmd
 }
@@ -183,8 +190,10 @@ func (o *localUp) spawn(cmd *cobra.Command, dir string) error {
 	}
 	defer logFile.Close()
 	args := []string{"local", "up", "--foreground", "--dir", dir, "--port", strconv.Itoa(o.port), "--runtime", o.runtime, "--region", o.region, "--speed", fmt.Sprint(o.speed)}
-	if o.verbose {
-		args = append(args, "--verbose")
+	for flag, on := range map[string]bool{"--verbose": o.verbose, "--auth": o.auth, "--enforce-iam": o.enforce, "--throttle": o.throttle} {
+		if on {
+			args = append(args, flag)
+		}
 	}
 	if o.openRegistry {
 		args = append(args, "--open-registry")
@@ -227,11 +236,11 @@ func (o *localUp) serve(cmd *cobra.Command, dir string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-	aws, err := startLocal(cmd.Context(), local.Config{Dir: dir, Region: o.region, Runtime: o.runtime, Speed: o.speed, OpenRegistry: o.openRegistry, Log: log}, o.port)
+	aws, err := startLocal(cmd.Context(), local.Config{Dir: dir, Region: o.region, Runtime: o.runtime, Speed: o.speed, OpenRegistry: o.openRegistry, Auth: o.auth, EnforceIAM: o.enforce, Throttle: o.throttle, Log: log}, o.port)
 	if err != nil {
 		return err
 	}
-	data, err := json.Marshal(running{PID: os.Getpid(), Endpoint: aws.Endpoint(), Runtime: aws.RuntimeName(), Region: o.region})
+	data, err := json.Marshal(running{PID: os.Getpid(), Endpoint: aws.Endpoint(), Runtime: aws.RuntimeName(), Region: o.region, KeyFile: aws.aws.KeyFile()})
 	if err == nil {
 		err = os.WriteFile(runningFile(dir), data, 0o600)
 	}
@@ -366,7 +375,12 @@ func newLocalEnv() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, kv := range localEnv(r.Endpoint, r.Region) {
+			env := localEnv(r.Endpoint, r.Region)
+			if r.KeyFile != "" { // the key itself is in a file that only its owner reads
+				env = append(env[:3:3], "AWS_SHARED_CREDENTIALS_FILE="+r.KeyFile, "AWS_EC2_METADATA_DISABLED=true")
+				fmt.Fprintln(cmd.OutOrStdout(), "unset AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN AWS_PROFILE")
+			}
+			for _, kv := range env {
 				fmt.Fprintf(cmd.OutOrStdout(), "export %s\n", kv)
 			}
 			return nil

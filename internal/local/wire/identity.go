@@ -14,6 +14,7 @@ type Identity struct {
 	Region    string
 	Partition string // "aws"
 	AccessKey string // empty: not signed
+	SourceIP  string // of the client; empty for the local AWS itself
 	RequestID string
 }
 

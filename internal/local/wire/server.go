@@ -29,6 +29,7 @@ type Server struct {
 	next      Next
 	crossSite *http.CrossOriginProtection
 	keys      Keys // nil: signatures are not checked
+	tokens    func(accessKey, token string) TokenState
 
 	mu      sync.Mutex
 	missing map[string]int
@@ -138,6 +139,7 @@ func (s *Server) countMissing(service, op string) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id := Identity{Account: s.account, Region: s.region, Partition: "aws", RequestID: requestID()}
 	w.Header().Set("X-Amzn-Requestid", id.RequestID)
+	id.SourceIP, _, _ = net.SplitHostPort(r.RemoteAddr)
 	if !s.allowedHost(r.Host) {
 		http.Error(w, "this host name is not allowed here", http.StatusForbidden)
 		return

@@ -24,6 +24,21 @@ type Keys func(accessKey string) (secret string, ok bool)
 // themselves.
 func WithKeys(keys Keys) ServerOption { return func(s *Server) { s.keys = keys } }
 
+// TokenState is what is to be said of a session token.
+type TokenState int
+
+// The states of a token.
+const (
+	TokenGood TokenState = iota
+	TokenBad
+	TokenExpired
+)
+
+// WithTokens sets what checks the session token that comes with a key; it is "" where none came.
+func WithTokens(check func(accessKey, token string) TokenState) ServerOption {
+	return func(s *Server) { s.tokens = check }
+}
+
 // denial is why a signature was refused; each protocol family has its own names for them.
 type denial struct{ json, query, message string }
 
@@ -49,6 +64,7 @@ var (
 	errUnknownKey = &denial{"UnrecognizedClientException", "InvalidClientTokenId", "The security token included in the request is invalid."}
 	errSignature  = &denial{"InvalidSignatureException", "SignatureDoesNotMatch",
 		"The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details."}
+	errOldToken   = &denial{"ExpiredTokenException", "ExpiredToken", "The security token included in the request is expired"}
 	errExpired    = &denial{"InvalidSignatureException", "SignatureDoesNotMatch", "Signature expired or not yet current."}
 	errIncomplete = &denial{"IncompleteSignatureException", "IncompleteSignature", "The Authorization header or its parameters are not complete."}
 )
@@ -210,5 +226,18 @@ func (s *Server) authenticate(r *http.Request) error {
 	if err != nil && !errors.As(err, &d) {
 		return errIncomplete
 	}
-	return err
+	if err != nil || s.tokens == nil {
+		return err
+	}
+	key, token := credentialScope(r.Header, r.URL.Query()).accessKey, r.Header.Get("X-Amz-Security-Token")
+	if token == "" {
+		token = r.URL.Query().Get("X-Amz-Security-Token")
+	}
+	switch s.tokens(key, token) {
+	case TokenBad:
+		return errUnknownKey
+	case TokenExpired:
+		return errOldToken
+	}
+	return nil
 }

@@ -1,12 +1,11 @@
-// Package iam is Identity and Access Management of the local AWS: roles, policies and instance
-// profiles as records. It does not decide who may do what.
+// Package iam is Identity and Access Management of the local AWS: users and their keys, roles, policies and
+// instance profiles, and the simulator. Whether calls are held against the policies is package authz's.
 package iam
 
 import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"maps"
 	"regexp"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-ecs/slipway/internal/iampolicy/evaluate"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
@@ -24,6 +24,7 @@ import (
 type Role struct {
 	Name, ID, ARN, Path, Trust, Description string
 	MaxSession                              int32
+	Boundary                                string            // ARN of the policy that bounds it; empty: none
 	Inline                                  map[string]string // policy name → document
 	Attached                                []string          // policy ARNs
 	Tags                                    []iamapi.Tag
@@ -59,22 +60,28 @@ type Service struct {
 	roles    *state.Table[Role]
 	profiles *state.Table[Profile]
 	policies *state.Table[Policy]
+	users    *state.Table[User]
+	keys     *state.Table[AccessKey]
 	clock    clock.Clock
 }
 
 // Register adds the operations to svc and the tables to db.
 func Register(svc *wire.Service, db *state.DB, clk clock.Clock) (*Service, error) {
 	s := &Service{db: db, clock: clk}
-	var e1, e2, e3 error
+	var e1, e2, e3, e4, e5 error
 	s.roles, e1 = state.NewTable[Role](db, "iam.roles")
 	s.profiles, e2 = state.NewTable[Profile](db, "iam.profiles")
 	s.policies, e3 = state.NewTable[Policy](db, "iam.policies")
-	if err := errors.Join(e1, e2, e3); err != nil {
+	s.users, e4 = state.NewTable[User](db, "iam.users")
+	s.keys, e5 = state.NewTable[AccessKey](db, "iam.keys")
+	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		return nil, err
 	}
 	s.registerRoles(svc)
 	s.registerProfiles(svc)
 	s.registerPolicies(svc)
+	s.registerUsers(svc)
+	s.registerSimulator(svc)
 	return s, nil
 }
 
@@ -101,10 +108,11 @@ func checkName(name string) error {
 	return nil
 }
 
-func checkDocument(doc string) error {
-	var v struct{ Statement any }
-	if json.Unmarshal([]byte(doc), &v) != nil || v.Statement == nil {
-		return wire.Errorf("MalformedPolicyDocument", "Syntax errors in policy.")
+func checkDocument(doc string) error { return check(doc, evaluate.Identity) }
+
+func check(doc string, kind evaluate.Kind) error {
+	if _, err := evaluate.Parse(doc, kind); err != nil {
+		return wire.Errorf("MalformedPolicyDocument", "%s", err)
 	}
 	return nil
 }
@@ -131,7 +139,7 @@ func (s *Service) registerRoles(svc *wire.Service) {
 
 func (r *Role) api() *iamapi.Role {
 	return &iamapi.Role{RoleName: &r.Name, RoleId: &r.ID, Arn: &r.ARN, Path: &r.Path, CreateDate: wire.Timestamp(r.CreatedAt), Description: optional(r.Description),
-		AssumeRolePolicyDocument: wire.Ptr(escape(r.Trust)), MaxSessionDuration: wire.Ptr(r.MaxSession), Tags: r.Tags}
+		AssumeRolePolicyDocument: wire.Ptr(escape(r.Trust)), MaxSessionDuration: wire.Ptr(r.MaxSession), PermissionsBoundary: boundary(r.Boundary), Tags: r.Tags}
 }
 
 func optional(s string) *string {
@@ -143,12 +151,12 @@ func optional(s string) *string {
 
 func (s *Service) createRole(ctx context.Context, in *iamapi.CreateRoleInput) (*iamapi.CreateRoleOutput, error) {
 	name, trust := wire.Value(in.RoleName), wire.Value(in.AssumeRolePolicyDocument)
-	if err := cmpErr(checkName(name), checkDocument(trust)); err != nil {
+	if err := cmpErr(checkName(name), check(trust, evaluate.Trust)); err != nil {
 		return nil, err
 	}
 	path := cmp.Or(wire.Value(in.Path), "/")
 	r := &Role{Name: name, ID: newID("AROA"), ARN: "arn:aws:iam::" + wire.Caller(ctx).Account + ":role" + path + name, Path: path, Trust: trust,
-		Description: wire.Value(in.Description), MaxSession: cmp.Or(wire.Value(in.MaxSessionDuration), 3600), Tags: in.Tags, CreatedAt: s.clock.Now()}
+		Description: wire.Value(in.Description), MaxSession: cmp.Or(wire.Value(in.MaxSessionDuration), 3600), Boundary: wire.Value(in.PermissionsBoundary), Tags: in.Tags, CreatedAt: s.clock.Now()}
 	return &iamapi.CreateRoleOutput{Role: r.api()}, s.db.Update(func(tx *state.Tx) error {
 		if _, ok := s.roles.Get(tx, name); ok {
 			return conflict("EntityAlreadyExists", "Role with name %s already exists.", name)
@@ -231,7 +239,7 @@ func (s *Service) updateRole(_ context.Context, in *iamapi.UpdateRoleInput) (*ia
 }
 
 func (s *Service) updateTrust(_ context.Context, in *iamapi.UpdateAssumeRolePolicyInput) (*iamapi.UpdateAssumeRolePolicyOutput, error) {
-	if err := checkDocument(wire.Value(in.PolicyDocument)); err != nil {
+	if err := check(wire.Value(in.PolicyDocument), evaluate.Trust); err != nil {
 		return nil, err
 	}
 	return &iamapi.UpdateAssumeRolePolicyOutput{}, s.modifyRole(wire.Value(in.RoleName), func(r *Role) error {

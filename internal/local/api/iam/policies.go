@@ -151,6 +151,11 @@ func (s *Service) policyAPI(tx *state.Tx, p *Policy) iamapi.Policy {
 			n++
 		}
 	}
+	for _, u := range s.users.All(tx) {
+		if slices.Contains(u.Attached, p.ARN) {
+			n++
+		}
+	}
 	return iamapi.Policy{PolicyName: &p.Name, PolicyId: &p.ID, Arn: &p.ARN, Path: &p.Path, DefaultVersionId: &p.Default, AttachmentCount: &n, IsAttachable: wire.Ptr(true),
 		Description: optional(p.Description), CreateDate: wire.Timestamp(p.CreatedAt), UpdateDate: wire.Timestamp(p.UpdatedAt), Tags: p.Tags}
 }

@@ -11,32 +11,38 @@ import (
 	"strings"
 	"time"
 
+	"github.com/slipway-ecs/slipway/internal/iampolicy/evaluate"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/stsapi"
 )
 
-// Session is a set of temporary credentials. Key: access key id. The secret is not kept: the local
-// AWS does not verify signatures with it.
+// Session is a set of temporary credentials. Key: access key id. The state is readable by its owner only.
 type Session struct {
 	AccessKey, Account, RoleARN, Name, ARN, RoleID string
+	Secret, Token                                  string
+	Parent                                         string   // access key of the user, if GetSessionToken made it
+	Policies                                       []string // session policies
 	Expires                                        time.Time
 }
 
-type service struct {
+// Service is Security Token Service.
+type Service struct {
 	db       *state.DB
 	sessions *state.Table[Session]
 	clock    clock.Clock
+	// User is the user an access key belongs to; nil: keys belong to the account itself.
+	User func(accessKey string) (arn, id string, ok bool)
 }
 
 // Register adds the operations to svc and the table to db.
-func Register(svc *wire.Service, db *state.DB, clk clock.Clock) error {
+func Register(svc *wire.Service, db *state.DB, clk clock.Clock) (*Service, error) {
 	t, err := state.NewTable[Session](db, "sts.sessions")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	s := &service{db: db, sessions: t, clock: clk}
+	s := &Service{db: db, sessions: t, clock: clk}
 	wire.Handle(svc, "GetCallerIdentity", s.identity)
 	wire.Handle(svc, "AssumeRole", s.assumeRole)
 	wire.Handle(svc, "AssumeRoleWithWebIdentity", s.assumeWeb)
@@ -44,14 +50,35 @@ func Register(svc *wire.Service, db *state.DB, clk clock.Clock) error {
 	wire.Handle(svc, "GetAccessKeyInfo", func(ctx context.Context, _ *stsapi.GetAccessKeyInfoInput) (*stsapi.GetAccessKeyInfoOutput, error) {
 		return &stsapi.GetAccessKeyInfoOutput{Account: wire.Ptr(wire.Caller(ctx).Account)}, nil
 	})
-	return nil
+	return s, nil
 }
 
-func (s *service) identity(ctx context.Context, _ *stsapi.GetCallerIdentityInput) (*stsapi.GetCallerIdentityOutput, error) {
+// Session is the session of an access key; ok is false if there is none. It may have expired.
+func (s *Service) Session(accessKey string) (ses Session, ok bool) {
+	_ = s.db.View(func(tx *state.Tx) error { // reading memory does not fail
+		x, found := s.sessions.Get(tx, accessKey)
+		if ok = found; ok {
+			ses = *x
+		}
+		return nil
+	})
+	return ses, ok
+}
+
+func (s *Service) identity(ctx context.Context, _ *stsapi.GetCallerIdentityInput) (*stsapi.GetCallerIdentityOutput, error) {
 	who := wire.Caller(ctx)
 	out := &stsapi.GetCallerIdentityOutput{Account: wire.Ptr(who.Account), Arn: wire.Ptr("arn:aws:iam::" + who.Account + ":root"), UserId: wire.Ptr(who.Account)}
 	return out, s.db.View(func(tx *state.Tx) error {
 		ses, ok := s.sessions.Get(tx, who.AccessKey)
+		key := who.AccessKey
+		if ok {
+			key = ses.Parent
+		}
+		if s.User != nil {
+			if arn, id, found := s.User(key); found {
+				out.Arn, out.UserId = &arn, &id
+			}
+		}
 		if !ok {
 			return nil
 		}
@@ -67,23 +94,23 @@ func (s *service) identity(ctx context.Context, _ *stsapi.GetCallerIdentityInput
 
 var roleARN = regexp.MustCompile(`^arn:aws:iam::(\d{12}):role/(.+/)?([\w+=,.@-]+)$`)
 
-func (s *service) assumeRole(_ context.Context, in *stsapi.AssumeRoleInput) (*stsapi.AssumeRoleOutput, error) {
-	creds, user, err := s.begin(wire.Value(in.RoleArn), wire.Value(in.RoleSessionName), cmp.Or(wire.Value(in.DurationSeconds), 3600))
+func (s *Service) assumeRole(_ context.Context, in *stsapi.AssumeRoleInput) (*stsapi.AssumeRoleOutput, error) {
+	creds, user, err := s.begin(wire.Value(in.RoleArn), wire.Value(in.RoleSessionName), cmp.Or(wire.Value(in.DurationSeconds), 3600), in.Policy)
 	if err != nil {
 		return nil, err
 	}
 	return &stsapi.AssumeRoleOutput{Credentials: creds, AssumedRoleUser: user}, nil
 }
 
-func (s *service) assumeWeb(_ context.Context, in *stsapi.AssumeRoleWithWebIdentityInput) (*stsapi.AssumeRoleWithWebIdentityOutput, error) {
-	creds, user, err := s.begin(wire.Value(in.RoleArn), wire.Value(in.RoleSessionName), cmp.Or(wire.Value(in.DurationSeconds), 3600))
+func (s *Service) assumeWeb(_ context.Context, in *stsapi.AssumeRoleWithWebIdentityInput) (*stsapi.AssumeRoleWithWebIdentityOutput, error) {
+	creds, user, err := s.begin(wire.Value(in.RoleArn), wire.Value(in.RoleSessionName), cmp.Or(wire.Value(in.DurationSeconds), 3600), in.Policy)
 	if err != nil {
 		return nil, err
 	}
 	return &stsapi.AssumeRoleWithWebIdentityOutput{Credentials: creds, AssumedRoleUser: user}, nil
 }
 
-func (s *service) begin(role, name string, seconds int32) (*stsapi.Credentials, *stsapi.AssumedRoleUser, error) {
+func (s *Service) begin(role, name string, seconds int32, policy *string) (*stsapi.Credentials, *stsapi.AssumedRoleUser, error) {
 	m := roleARN.FindStringSubmatch(role)
 	switch {
 	case m == nil:
@@ -93,21 +120,28 @@ func (s *service) begin(role, name string, seconds int32) (*stsapi.Credentials, 
 	}
 	ses := &Session{AccessKey: "ASIA" + strings.ToUpper(rand.Text()[:16]), Account: m[1], RoleARN: role, Name: name, RoleID: "AROA" + rand.Text()[:16],
 		ARN: "arn:aws:sts::" + m[1] + ":assumed-role/" + m[3] + "/" + name, Expires: s.clock.Now().Add(time.Duration(seconds) * time.Second)}
+	if policy != nil {
+		if _, err := evaluate.Parse(*policy, evaluate.Identity); err != nil {
+			return nil, nil, wire.Errorf("MalformedPolicyDocument", "%s", err)
+		}
+		ses.Policies = []string{*policy}
+	}
 	creds, err := s.issue(ses)
 	return creds, &stsapi.AssumedRoleUser{Arn: &ses.ARN, AssumedRoleId: wire.Ptr(ses.RoleID + ":" + name)}, err
 }
 
-func (s *service) issue(ses *Session) (*stsapi.Credentials, error) {
+func (s *Service) issue(ses *Session) (*stsapi.Credentials, error) {
 	secret, token := make([]byte, 30), make([]byte, 120)
 	_, _ = rand.Read(secret) // never fails
 	_, _ = rand.Read(token)
+	ses.Secret, ses.Token = base64.StdEncoding.EncodeToString(secret), base64.StdEncoding.EncodeToString(token)
 	err := s.db.Update(func(tx *state.Tx) error { s.sessions.Put(tx, ses.AccessKey, ses); return nil })
-	return &stsapi.Credentials{AccessKeyId: &ses.AccessKey, SecretAccessKey: wire.Ptr(base64.StdEncoding.EncodeToString(secret)),
-		SessionToken: wire.Ptr(base64.StdEncoding.EncodeToString(token)), Expiration: wire.Timestamp(ses.Expires)}, err
+	return &stsapi.Credentials{AccessKeyId: &ses.AccessKey, SecretAccessKey: &ses.Secret,
+		SessionToken: &ses.Token, Expiration: wire.Timestamp(ses.Expires)}, err
 }
 
-func (s *service) sessionToken(ctx context.Context, in *stsapi.GetSessionTokenInput) (*stsapi.GetSessionTokenOutput, error) {
+func (s *Service) sessionToken(ctx context.Context, in *stsapi.GetSessionTokenInput) (*stsapi.GetSessionTokenOutput, error) {
 	d := time.Duration(cmp.Or(wire.Value(in.DurationSeconds), 43200)) * time.Second
-	creds, err := s.issue(&Session{AccessKey: "ASIA" + rand.Text()[:16], Account: wire.Caller(ctx).Account, Expires: s.clock.Now().Add(d)})
+	creds, err := s.issue(&Session{AccessKey: "ASIA" + rand.Text()[:16], Account: wire.Caller(ctx).Account, Parent: wire.Caller(ctx).AccessKey, Expires: s.clock.Now().Add(d)})
 	return &stsapi.GetSessionTokenOutput{Credentials: creds}, err
 }
