@@ -35,7 +35,7 @@ func (f *clusterFlags) open(cmd *cobra.Command) (*awscloud.Cloud, *printer, erro
 
 func newClusterCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "cluster", Short: "See, drain, rotate and right-size a cluster"}
-	cmd.AddCommand(newClusterStatusCommand(), newClusterDrainCommand(), newClusterReopenCommand(), newClusterRotateCommand(), newClusterTopCommand(), newClusterPlanCommand())
+	cmd.AddCommand(newClusterStatusCommand(), newClusterDrainCommand(), newClusterReopenCommand(), newClusterRotateCommand(), newClusterTopCommand(), newClusterPlanCommand(), newClusterRightsizeCommand())
 	return cmd
 }
 

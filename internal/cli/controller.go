@@ -23,7 +23,7 @@ import (
 
 func newControllerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "controller", Short: "Keep a cluster at the size its tasks need"}
-	cmd.AddCommand(newControllerRunCommand())
+	cmd.AddCommand(newControllerRunCommand(), newControllerLambdaCommand())
 	return cmd
 }
 
@@ -208,7 +208,11 @@ func (c *controller) turn(ctx context.Context, most time.Duration) error {
 	}
 	rotateErr := c.turnRotations(ctx)
 	ds, err := c.scale.Step(ctx)
+	busy := 0.0
 	for _, d := range ds {
+		if d.Kind == autoscale.Grow || d.Kind == autoscale.Shrink {
+			busy++
+		}
 		c.count("scale_" + string(d.Kind))
 		args := []any{"cluster", c.cluster, "decision", d.Kind, "dry_run", c.dryRun, "reasons", d.Reasons}
 		if d.Kind == autoscale.Grow || d.Kind == autoscale.Shrink {
@@ -219,6 +223,7 @@ func (c *controller) turn(ctx context.Context, most time.Duration) error {
 		}
 		c.tell("scale", d.Group+d.EC2ID, args)
 	}
+	c.set("changes", busy)
 	return errors.Join(drainErr, rotateErr, err)
 }
 
