@@ -24,6 +24,8 @@ type Deps struct {
 	Address string
 	// Sessions opens the sessions of ExecuteCommand; without it there are none.
 	Sessions Sessions
+	// Balancers, Network and Scaling are the services beside ECS that it uses for express services.
+	Balancers, Network, Scaling *wire.Service
 	// TargetGroups looks up the target groups of load balancers; without it they are not checked.
 	TargetGroups TargetGroups
 	// Subnets looks up subnets; without it they are not checked.
@@ -46,9 +48,12 @@ type TargetGroups interface {
 // API is the operations of ECS.
 type API struct {
 	Deps
-	tokens *state.Table[clientToken]
-	fleet  *fleet
+	tokens    *state.Table[clientToken]
+	expresses *state.Table[express]
+	fleet     *fleet
 }
+
+const expressTable = "ecs.expressservices"
 
 // Register adds the operations to svc, and the tables that only the API uses to the state.
 func Register(svc *wire.Service, deps Deps) (*API, error) {
@@ -59,7 +64,11 @@ func Register(svc *wire.Service, deps Deps) (*API, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &API{Deps: deps, tokens: tokens, fleet: &fleet{st: deps.State}}
+	expresses, err := state.NewTable[express](deps.State.DB, expressTable)
+	if err != nil {
+		return nil, err
+	}
+	a := &API{Deps: deps, tokens: tokens, expresses: expresses, fleet: &fleet{st: deps.State}}
 	a.registerClusters(svc)
 	a.registerTaskDefinitions(svc)
 	a.registerServices(svc)
@@ -67,6 +76,7 @@ func Register(svc *wire.Service, deps Deps) (*API, error) {
 	a.registerTaskSets(svc)
 	a.registerAgent(svc)
 	a.registerDaemons(svc)
+	a.registerExpress(svc)
 	a.registerTasks(svc)
 	a.registerInstances(svc)
 	a.registerTags(svc)

@@ -14,13 +14,11 @@ import (
 func itoa(n int) string { return strconv.Itoa(n) }
 
 func (a *API) registerSettings(svc *wire.Service) {
-	wire.Handle(svc, "PutAccountSetting", a.putAccountSetting, wire.Partly(settingsMissing))
-	wire.Handle(svc, "PutAccountSettingDefault", a.putAccountSettingDefault, wire.Partly(settingsMissing))
+	wire.Handle(svc, "PutAccountSetting", a.putAccountSetting)
+	wire.Handle(svc, "PutAccountSettingDefault", a.putAccountSettingDefault)
 	wire.Handle(svc, "DeleteAccountSetting", a.deleteAccountSetting)
 	wire.Handle(svc, "ListAccountSettings", a.listAccountSettings)
 }
-
-const settingsMissing = "only containerInsights and awsvpcTrunking have an effect; the others are kept and shown"
 
 // accountDefaults are the settings of an account that has set none, and the values each takes.
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-account-settings.html
@@ -78,6 +76,12 @@ func (a *API) putSetting(ctx context.Context, name, value, principal *string) (*
 	v := strings.ToLower(*value)
 	if !slices.Contains(accountDefaults[i].values, v) {
 		return nil, invalid("Setting value %s is not valid for %s. Valid values: %s.", *value, *name, strings.Join(accountDefaults[i].values, ", "))
+	}
+	switch {
+	case strings.HasSuffix(*name, "LongArnFormat") && v == "disabled":
+		return nil, invalid("You can no longer disable Long Arn settings")
+	case *name == "guardDutyActivate":
+		return nil, invalid("The setting guardDutyActivate is managed by Amazon GuardDuty and is read-only.")
 	}
 	who := wire.Value(principal)
 	if who == "" {

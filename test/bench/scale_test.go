@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/slipway-ecs/slipway/internal/local/localtest"
+)
+
+// BenchmarkScale fills 5,000 container instances with 100,000 virtual tasks of 20 services, in one
+// process with its client, and asks about a service of 5,000 tasks. Fewer with SLIPWAY_BENCH_INSTANCES.
+//
+//	make bench-scale
+func BenchmarkScale(b *testing.B) {
+	instances := 5000
+	if n, err := strconv.Atoi(os.Getenv("SLIPWAY_BENCH_INSTANCES")); err == nil {
+		instances = n
+	}
+	const services = 20
+	a := localtest.Start(b)
+	c, ctx := client(a.Endpoint), b.Context()
+	must(b)(c.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: aws.String("big")}))
+	began := time.Now()
+	resource := func(name string, n int32) types.Resource {
+		return types.Resource{Name: &name, Type: aws.String("INTEGER"), IntegerValue: n}
+	}
+	for i := range instances {
+		zone := string(rune('a' + i%3))
+		must(b)(c.RegisterContainerInstance(ctx, &ecs.RegisterContainerInstanceInput{Cluster: aws.String("big"), TotalResources: []types.Resource{resource("CPU", 8192), resource("MEMORY", 16384)},
+			InstanceIdentityDocument: aws.String(fmt.Sprintf(`{"instanceId":"i-%017x","instanceType":"m5.2xlarge","availabilityZone":"us-east-1%s","privateIp":"10.0.%d.%d"}`, i, zone, i/250, i%250))}))
+	}
+	b.Logf("%d instances after %v", instances, time.Since(began).Round(time.Millisecond))
+	must(b)(c.RegisterTaskDefinition(ctx, &ecs.RegisterTaskDefinitionInput{Family: aws.String("web"), ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("app"), Image: aws.String("app"), Cpu: 256, Memory: aws.Int32(512), PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}}}}}))
+	began = time.Now()
+	for i := range services {
+		must(b)(c.CreateService(ctx, &ecs.CreateServiceInput{Cluster: aws.String("big"), ServiceName: aws.String(fmt.Sprintf("s%d", i)), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(int32(instances))}))
+	}
+	running := func() (n int32) {
+		for i := 0; i < services; i += 10 {
+			var names []string
+			for k := i; k < i+10; k++ {
+				names = append(names, fmt.Sprintf("s%d", k))
+			}
+			out, err := c.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: aws.String("big"), Services: names})
+			if err != nil {
+				b.Fatal(err)
+			}
+			for _, s := range out.Services {
+				n += s.RunningCount
+			}
+		}
+		return n
+	}
+	for deadline := time.Now().Add(20 * time.Minute); running() < int32(instances*services); time.Sleep(500 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			b.Fatalf("only %d tasks run", running())
+		}
+	}
+	b.Logf("%d tasks run after %v", instances*services, time.Since(began).Round(time.Millisecond))
+	var took []time.Duration
+	for range 1000 {
+		at := time.Now()
+		if _, err := c.DescribeServices(context.WithoutCancel(ctx), &ecs.DescribeServicesInput{Cluster: aws.String("big"), Services: []string{"s7"}}); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(at))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "p50-ms")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+	b.ReportMetric(memory(b, "VmHWM"), "peak-MiB")
+	b.ReportMetric(memory(b, "VmRSS"), "MiB")
+	b.ReportMetric(0, "ns/op")
+}
+
+func must(b *testing.B) func(any, error) {
+	return func(_ any, err error) {
+		b.Helper()
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// memory is what this process takes of the machine's memory, MiB.
+func memory(b *testing.B, what string) float64 {
+	b.Helper()
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		b.Skip("there is no /proc")
+	}
+	for line := range strings.Lines(string(text)) {
+		if rest, ok := strings.CutPrefix(line, what+":"); ok {
+			kib, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return kib / 1024
+		}
+	}
+	b.Fatalf("no %s in /proc/self/status", what)
+	return 0
+}
+
+// BenchmarkStart starts a local AWS with an empty state, in memory and on disk, and stops it.
+func BenchmarkStart(b *testing.B) {
+	for b.Loop() {
+		localtest.Start(b, localtest.Dir(b.TempDir())).Stop()
+	}
+}
