@@ -310,6 +310,7 @@ func (d *delivery) push(ctx context.Context) (pipeline.Result, error) {
 			return r, err
 		}
 		defer img.Close()
+		d.pr.p.Line("pushing %s", img.Digest.Short())
 		repo, tags, err := d.pr.push(ctx, img, d.src, false)
 		if err != nil {
 			return r, err

@@ -283,12 +283,7 @@ func (a *app) runUntil(point func(event) bool, whole bool, args ...string) bool 
 		said = append(said, lines.Text())
 		var e event
 		if json.Unmarshal(lines.Bytes(), &e) == nil && point(e) {
-			if whole {
-				for _, child := range children(cmd.Process.Pid) {
-					_ = syscall.Kill(child, syscall.SIGKILL)
-				}
-			}
-			_ = cmd.Process.Kill()
+			kill(cmd.Process.Pid, whole)
 			killed = true
 			break
 		}
@@ -298,6 +293,17 @@ func (a *app) runUntil(point func(event) bool, whole bool, args ...string) bool 
 		a.Logf("ended before its point:\n%s\n%s", strings.Join(said[max(0, len(said)-15):], "\n"), stderr.String())
 	}
 	return killed
+}
+
+// kill ends a process as kill -9 does, and all it has started if whole is set.
+func kill(pid int, whole bool) {
+	var all []int
+	if whole {
+		all = children(pid)
+	}
+	for _, p := range append([]int{pid}, all...) {
+		_ = syscall.Kill(p, syscall.SIGKILL)
+	}
 }
 
 // children are the processes a process has started, and theirs.
