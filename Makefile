@@ -1,5 +1,5 @@
 # make check is what CI runs.
-.PHONY: check build demo test race lint generate e2e bench bench-local clean
+.PHONY: check build demo test race lint generate e2e bench bench-local bench-deploy clean
 
 GO ?= go
 
@@ -33,6 +33,9 @@ bench: ## figures of docs/benchmarks.md
 
 bench-local: ## the local AWS beside moto_server, in one run
 	$(GO) test -run '^$$' -bench BenchmarkECS -benchtime 2s ./test/bench
+
+bench-deploy: ## one rolling deployment: Slipway beside the AWS CLI and its waiter
+	$(GO) test -run '^$$' -bench BenchmarkDeploy -benchtime 3x ./test/bench
 
 check: lint generate test race
 	$(GO) run ./cmd/slipway demo --once
