@@ -275,6 +275,9 @@ func (r *Registry) follow() error {
 		}
 		for key, i := range r.instances.All(tx) {
 			w, ok := wanted[key]
+			if ok && w.Health == "" {
+				w.Health = i.Health // as it was, or as a caller set it
+			}
 			switch {
 			case i.Task == "":
 			case !ok:
@@ -284,6 +287,11 @@ func (r *Registry) follow() error {
 			}
 		}
 		for _, i := range wanted {
+			if s, ok := r.services.Get(tx, i.ServiceID); ok && s.API.HealthCheckCustomConfig == nil {
+				i.Health = ""
+			} else if i.Health == "" {
+				i.Health = "HEALTHY"
+			}
 			put = append(put, i)
 		}
 		return nil
@@ -342,10 +350,8 @@ func (r *Registry) instance(tx *state.Tx, svc *state.Service, t *state.Task, reg
 		attrs["AWS_INSTANCE_PORT"] = strconv.Itoa(port)
 	}
 	i := &Instance{ServiceID: *s.API.Id, ID: t.ID, Attributes: attrs, Task: t.ARN}
-	if s.API.HealthCheckCustomConfig != nil {
-		if i.Health = "HEALTHY"; t.HealthStatus == "UNHEALTHY" {
-			i.Health = "UNHEALTHY"
-		}
+	if s.API.HealthCheckCustomConfig != nil && (t.HealthStatus == "HEALTHY" || t.HealthStatus == "UNHEALTHY") {
+		i.Health = t.HealthStatus
 	}
 	return i
 }
