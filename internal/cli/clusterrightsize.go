@@ -166,7 +166,11 @@ func printSizes(cmd *cobra.Command, all []sized) {
 			memory += fmt.Sprintf(" → %d", s.r.Target.Memory)
 			limit += fmt.Sprintf(" → %d", s.r.Target.MemoryLimit)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.2f\t%.1f\t%s\n", s.service.Service, s.container.Name, s.service.Tasks, cpu, memory, limit, -s.saving*730, s.r.Confidence, strings.Join(s.r.Reasons, " "))
+		why := s.r.Reasons
+		if s.r.Action == rightsize.Wait && len(why) > 1 {
+			why = why[len(why)-1:] // the rest is of a recommendation that is not made
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\t%.2f\t%.1f\t%s\n", s.service.Service, s.container.Name, s.service.Tasks, cpu, memory, limit, 0-s.saving*730, s.r.Confidence, strings.Join(why, " "))
 		sum += s.saving
 	}
 	_ = w.Flush() // what it writes to has failed before, or never does

@@ -72,23 +72,24 @@ func (e *Engine) Look(ctx context.Context) (*State, Plan, error) {
 // Step makes one turn: observe, decide, act. Throttled calls, and calls on what is gone, are no
 // errors: the next turn sees the truth.
 func (e *Engine) Step(ctx context.Context) (*State, Plan, error) {
+	// A queue that cannot be read does not keep what drains from going on.
+	var errs []error
 	if e.Notices != nil {
 		got, err := e.Notices.Receive(ctx)
 		if err == nil {
 			err = e.Heed(ctx, got, e.Notices.Done)
 		}
 		if err != nil && !errors.Is(err, ErrThrottled) {
-			return nil, Plan{}, fmt.Errorf("heeding notices: %w", err)
+			errs = append(errs, fmt.Errorf("heeding notices: %w", err))
 		}
 	}
 	s, p, err := e.Look(ctx)
 	if errors.Is(err, ErrThrottled) {
-		return &State{Cluster: e.Cluster}, Plan{}, nil
+		return &State{Cluster: e.Cluster}, Plan{}, errors.Join(errs...)
 	}
 	if err != nil {
-		return nil, p, err
+		return nil, p, errors.Join(append(errs, err)...)
 	}
-	var errs []error
 	for _, a := range p.Actions {
 		err := e.act(ctx, a)
 		if e.Report != nil {

@@ -1,0 +1,71 @@
+package controller
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/slipway-ecs/slipway/internal/awscloud"
+	"github.com/slipway-ecs/slipway/internal/drain"
+)
+
+// A Spot interruption warning in the queue empties the instance, within the two minutes there are, and the
+// group launches another. What is no notice is removed, and a queue that is not there stops no drain.
+func TestSpotNotice(t *testing.T) {
+	w := newWorld(t, 3, 4)
+	ctx, queue := t.Context(), sqs.NewFromConfig(w.aws.Config)
+	url := must[sqs.CreateQueueOutput](t)(queue.CreateQueue(ctx, &sqs.CreateQueueInput{QueueName: aws.String("slipway-c-notices")})).QueueUrl
+	c, err := awscloud.Open(ctx, awscloud.Options{Region: "us-east-1", Endpoint: w.aws.Endpoint})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var victim string
+	for _, i := range w.look().Instances {
+		if len(i.Tasks) > 0 {
+			victim = i.EC2ID
+		}
+	}
+	e := w.engines(nil)
+	e.drain.Notices = c.Notices(*url)
+	at := e.drain.Clock.Now().UTC().Format("2006-01-02T15:04:05Z")
+	for _, body := range []string{
+		`{"Service":"AWS Auto Scaling","Event":"autoscaling:TEST_NOTIFICATION"}`,
+		`{"detail-type":"EC2 Spot Instance Interruption Warning","source":"aws.ec2","time":"` + at + `","detail":{"instance-id":"` + victim + `","instance-action":"terminate"}}`,
+		`{"detail-type":"EC2 Spot Instance Interruption Warning","source":"aws.ec2","time":"` + at + `","detail":{"instance-id":"i-ofanother","instance-action":"terminate"}}`,
+	} {
+		must[sqs.SendMessageOutput](t)(queue.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: url, MessageBody: &body}))
+	}
+	w.until("it is replaced", func(s *drain.State) bool {
+		if err := e.turn(ctx, false); err != nil {
+			t.Fatal(err)
+		}
+		return s.Find(victim) == nil && len(s.Instances) == 3 && s.Services["web"].Running == 4
+	})
+	got := must[sqs.GetQueueAttributesOutput](t)(queue.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: url, AttributeNames: []sqstypes.QueueAttributeName{"ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"}}))
+	for name, n := range got.Attributes {
+		if n != "0" {
+			t.Errorf("%s is %s", name, n)
+		}
+	}
+
+	e.drain.Notices = c.Notices(*url + "-none")
+	next := w.look().Instances[0].EC2ID
+	if err := e.drain.Begin(ctx, next, drain.Mark{Deadline: e.drain.Clock.Now().Add(1e12), Policy: drain.Abort}); err != nil {
+		t.Fatal(err)
+	}
+	w.until("another drains", func(s *drain.State) bool {
+		if err := e.turn(ctx, false); err == nil || !strings.Contains(err.Error(), "heeding notices") {
+			t.Fatalf("error %v", err)
+		}
+		return s.Find(next).Status == "DRAINING"
+	})
+	if i, err := e.drain.Reopen(ctx, next); err != nil || i.EC2ID != next {
+		t.Error(i, err)
+	}
+	if i := w.look().Find(next); i.Status != "ACTIVE" || i.Mark != nil {
+		t.Errorf("after reopening: %s, %v", i.Status, i.Mark)
+	}
+}
