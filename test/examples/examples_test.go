@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
 
@@ -245,11 +246,32 @@ func job(t *testing.T, s *stage) {
 		t.Fatalf("running it: %+v, %v", run, err)
 	}
 	e.logged(out.LogGroup, "9 words, 8 of them different")
-	e.target.Spec.Schedule = "rate(5 minutes)"
-	if _, err := s.cloud.Deploy().Plan(t.Context(), e.target); err == nil || !strings.Contains(err.Error(), "not supported: scheduled jobs") {
-		t.Errorf("a schedule: %v", err)
+	before := e.tasks()
+	e.target.Spec.Schedule = "rate(1 minute)"
+	e.apply()
+	localtest.Eventually(t, "the schedule starts the job twice", func() bool { return e.tasks() >= before+2 })
+	if p, err := s.cloud.Deploy().Plan(t.Context(), e.target); err != nil || !p.Empty() {
+		t.Errorf("plan after apply: %+v, %v", p, err)
 	}
 	e.delete()
+	left := e.tasks()
+	time.Sleep(20 * time.Second) // more than a minute of the local AWS's clock
+	if n := e.tasks(); n != left {
+		t.Errorf("%d tasks were started after the job was deleted", n-left)
+	}
+}
+
+// tasks counts the tasks of the example's family, those that have ended too.
+func (e *example) tasks() int {
+	n := 0
+	for _, status := range []ecstypes.DesiredStatus{ecstypes.DesiredStatusRunning, ecstypes.DesiredStatusStopped} {
+		out, err := ecs.NewFromConfig(e.aws.Config).ListTasks(e.t.Context(), &ecs.ListTasksInput{Cluster: aws.String("demo"), Family: aws.String(e.target.Ref().Service), DesiredStatus: status})
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		n += len(out.TaskArns)
+	}
+	return n
 }
 
 func migration(t *testing.T, s *stage) {

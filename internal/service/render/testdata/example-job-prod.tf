@@ -37,6 +37,7 @@ resource "slipway_service" "this" {
   logs = {
     group = "/slipway/prod/wordcount"
   }
+  schedule = "cron(0 3 * * ? *)"
   tags = {
     environment = "prod"
     service     = "wordcount"
