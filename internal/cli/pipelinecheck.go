@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/image"
@@ -129,7 +128,7 @@ func (d *delivery) scan(ctx context.Context) (pipeline.Result, error) {
 	if err := d.pr.record(ctx, d.repo, st); err != nil {
 		return pipeline.Result{}, err
 	}
-	st.At = time.Unix(1, 0)
+	st.At = d.pr.now()
 	return pipeline.Result{Said: fmt.Sprintf("%d findings; %s", len(findings), severityText(st.Severity))}, d.scanPasses(append(own, st))
 }
 

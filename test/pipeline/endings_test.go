@@ -106,6 +106,44 @@ func TestEndings(t *testing.T) {
 	})
 }
 
+// TestScan: what a scan finds is reported and recorded, and what is worse than an environment lets through
+// ends the delivery before anybody tests it.
+func TestScan(t *testing.T) {
+	w := newWorld(t)
+	a := w.newApp("scan")
+	a.write("slipway.yaml", strings.NewReplacer("NAME", "scan", "MAIL", w.mail.Address, "not_author: true", "max_severity: medium").Replace(definition))
+	a.commit()
+	if out := a.runs(1, "pipeline", "run", "--until", "scan"); !strings.Contains(out, "no vulnerability scanner") {
+		t.Errorf("without a scanner:\n%s", out)
+	}
+	findings := func(severity string) {
+		text := `{"scan": [{"name": "CVE-2026-7", "severity": "` + severity + `", "attributes": [{"key": "package_name", "value": "zlib"}, {"key": "package_version", "value": "1.2"}]}]}`
+		if err := os.WriteFile(filepath.Join(w.tmp, "findings.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	findings("CRITICAL")
+	a.commit()
+	for range 2 { // the second time by the ledger
+		if out := a.runs(6, "pipeline", "run"); !strings.Contains(out, "may not go to prod: scan: the scan found something CRITICAL, worse than MEDIUM") {
+			t.Errorf("something critical:\n%s", out)
+		}
+	}
+	if data, err := os.ReadFile(filepath.Join(a.dir, ".slipway/reports/scan.sarif")); err != nil || !strings.Contains(string(data), "CVE-2026-7, CRITICAL, in zlib 1.2") {
+		t.Errorf("report: %v\n%s", err, data)
+	}
+	findings("LOW")
+	a.commit()
+	if out := a.runs(0, "pipeline", "run", "--until", "scan"); !strings.Contains(out, "1 findings; the worst is low") {
+		t.Errorf("something low:\n%s", out)
+	}
+	got := a.statements()
+	slices.Sort(got)
+	if want := []string{"built succeeded", "built succeeded", "built succeeded", "scanned failed", "scanned succeeded", "scanned succeeded", "tested succeeded", "tested succeeded", "tested succeeded"}; !slices.Equal(got, want) {
+		t.Errorf("the ledger says %q", got)
+	}
+}
+
 func (a *app) on(t *testing.T) *app {
 	c := *a
 	c.world = a.world.on(t)

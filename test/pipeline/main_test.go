@@ -27,6 +27,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/cli"
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
+	"github.com/slipway-ecs/slipway/internal/local"
 	"github.com/slipway-ecs/slipway/internal/local/localtest"
 	"github.com/slipway-ecs/slipway/internal/local/runtime/sandbox"
 	"github.com/slipway-ecs/slipway/internal/notify/notifytest"
@@ -71,7 +72,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{T: t, tmp: t.TempDir(), mail: notifytest.StartMail(t, nil, ""), web: notifytest.StartWeb(t)}
-	w.aws = localtest.Start(t, localtest.Runtime("sandbox"), localtest.Speed(5))
+	w.aws = localtest.Start(t, localtest.Runtime("sandbox"), localtest.Speed(5), func(c *local.Config) { c.ScanFindings = filepath.Join(w.tmp, "findings.json") })
 	cloud, err := awscloud.Open(t.Context(), awscloud.Options{Region: "us-east-1", Endpoint: w.aws.Endpoint})
 	if err != nil {
 		t.Fatal(err)

@@ -104,9 +104,7 @@ func TestMonorepo(t *testing.T) {
 	if blocks := slices.Compact(slices.Clone(order)); len(blocks) <= len(want) {
 		t.Errorf("one after the other: %v", order)
 	}
-	if t.Failed() {
-		t.Logf("said:\n%s", out)
-	}
+	t.Logf("said:\n%s", out)
 	running := w.services()
 	var expected []string
 	for _, name := range want {
