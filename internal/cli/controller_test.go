@@ -23,6 +23,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/drain"
 	"github.com/slipway-ecs/slipway/internal/local/localtest"
+	"github.com/slipway-ecs/slipway/internal/service"
 )
 
 // A Spot interruption comes as an event of EventBridge: the instance is emptied at once and replaced; each
@@ -102,5 +103,28 @@ func TestControllerOnAnEvent(t *testing.T) {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("no %q in\n%s", want, body)
 		}
+	}
+}
+
+// The example is a service that can be deployed, and its command is one there is.
+func TestControllerExample(t *testing.T) {
+	text, err := os.ReadFile("../../examples/controller/ecs/slipway.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, faults := service.Parse("slipway.yaml", text)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	spec, faults := f.Spec("prod")
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	cmd, args, err := newControllerCommand().Find(spec.Containers[0].Command[1:])
+	if err != nil || cmd.Name() != "run" {
+		t.Fatalf("%v: %v", spec.Containers[0].Command, err)
+	}
+	if err := cmd.ParseFlags(args); err != nil {
+		t.Error(err)
 	}
 }
