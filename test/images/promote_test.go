@@ -373,3 +373,48 @@ func TestPromotionKilledAtEveryStep(t *testing.T) {
 		t.Errorf("only %d runs were killed", killed)
 	}
 }
+
+// Production has a repository of its own: the digest goes there, with what is recorded of it.
+func TestPromotionToAnotherRepository(t *testing.T) {
+	w := newWorks(t)
+	ctx := t.Context()
+	own, err := w.cloud.Repositories().Apply(ctx, clusterinfra.Repository{Name: "app-prod"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	definition := strings.Replace(fmt.Sprintf(worksDefinition, w.uri), "prod: { count: 1 }", "prod: { count: 1, repository: app-prod }", 1)
+	definition = strings.Replace(definition, "approvals: 0", "approvals: 1", 1)
+	if err := os.WriteFile(filepath.Join(w.dir, "slipway.yaml"), []byte(definition), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := w.release(commitA, "v1")
+	w.slipway("deploy", "qa1", "--image", "v1")
+	w.slipway("approve", "prod", "--by", "bob")
+	w.slipway("promote", "--from", "qa1", "--to", "prod")
+	seen, err := w.cloud.Deploy().Read(ctx, deploy.Ref{Cluster: "main", Service: "app-prod"})
+	if err != nil || seen.Image != own.URI+"@"+string(d) {
+		t.Errorf("prod runs %s (%v)", seen.Image, err)
+	}
+	if tagged, err := w.client.Resolve(ctx, own.URI+":prod_"+commitA[:7]); err != nil || tagged != d {
+		t.Errorf("prod_%s is on %s: %v", commitA[:7], tagged, err)
+	}
+	kinds := map[release.Kind]int{}
+	all, err := w.ledger().Read(ctx, own.URI, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		kinds[s.Kind]++
+	}
+	if kinds[release.Built] != 1 || kinds[release.ApprovedFor] != 1 || kinds[release.DeployedTo] != 2 {
+		t.Errorf("beside the copy there are %v", kinds)
+	}
+	r := w.start("ci@example.com", "history")
+	if code := r.wait(); code != cli.ExitOK || strings.Count(r.said.String(), "built") != 1 || !strings.Contains(r.said.String(), "deployed-to prod") {
+		t.Errorf("history: exit %d\n%s", code, r.said.String())
+	}
+	w.slipway("promote", "--from", "qa1", "--to", "prod") // again, which changes nothing
+	if again, err := w.ledger().Read(ctx, own.URI, d); err != nil || len(again) != len(all) {
+		t.Errorf("run again it has made %d statements of %d (%v)", len(again), len(all), err)
+	}
+}

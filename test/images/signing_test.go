@@ -1,9 +1,11 @@
 package images
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -123,7 +125,11 @@ promotion:
 			t.Fatal(err)
 		}
 		if r.Annotations[release.AnnotationKind] == "built" {
-			e["payload"] = strings.Replace(e["payload"].(string), "Y2k", "Y2w", 1) // ci becomes cl
+			payload, err := base64.StdEncoding.DecodeString(e["payload"].(string))
+			if err != nil {
+				t.Fatal(err)
+			}
+			e["payload"] = bytes.Replace(payload, []byte(`"by":"ci"`), []byte(`"by":"eve"`), 1) // JSON makes base64 of it
 			changed, err := json.Marshal(e)
 			if err != nil {
 				t.Fatal(err)
