@@ -404,6 +404,9 @@ func (w *watch) showProgress(svc Service, dep Deployment) {
 	if p.Failed > 0 {
 		p.Message += fmt.Sprintf(", %d failed", p.Failed)
 	}
+	if w.alternate != nil && dep.Stage != "" && dep.Open() { // which ECS goes through while it moves the traffic
+		p.Message += ", " + strings.ToLower(strings.ReplaceAll(dep.Stage, "_", " "))
+	}
 	if p.Message != w.progress.Message || p.Status != w.progress.Status {
 		w.event(w.report, p)
 	}

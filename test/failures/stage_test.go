@@ -40,9 +40,12 @@ type stage struct {
 	foreign string // the same for another processor
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T) *stage { return newStageAt(t, 4) }
+
+// newStageAt is one whose control plane's timers run so many times faster.
+func newStageAt(t *testing.T, speed float64) *stage {
 	t.Helper()
-	s := &stage{aws: localtest.Start(t, localtest.Runtime("sandbox"), localtest.Speed(4))}
+	s := &stage{aws: localtest.Start(t, localtest.Runtime("sandbox"), localtest.Speed(speed))}
 	var err error
 	if s.cloud, err = awscloud.Open(context.Background(), awscloud.Options{Region: "us-east-1", Endpoint: s.aws.Endpoint}); err != nil {
 		t.Fatal(err)
