@@ -43,6 +43,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/runtime/choose"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local/wire/stsapi"
 )
 
 // Config says what the local AWS is to be. Only Address is required.
@@ -230,7 +231,7 @@ func (l *Local) register(files string) error {
 	l.server.Fallback(execsession.Path, sessions)
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
 	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Hooks: &lambda.Client{Endpoint: cfg.Lambda}, Log: cfg.Log})
-	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l}, Object: l.object,
+	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l}, Object: l.object, Agent: &loop.Agent{AWS: l.server, Address: cfg.Address, Credentials: l.assume},
 		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Log: cfg.Log})
 	l.metrics = metrics.New(metrics.Config{State: l.ecs, Clock: l.clock, CloudWatch: l.cloudwatch, Container: l.tasks.Container, Traffic: l.elb.Metrics, Groups: l.elb.Groups})
 	l.daemons = loop.NewDaemons(loop.DaemonsConfig{State: l.ecs, Clock: l.clock, Alarms: l.cloudwatch, Log: cfg.Log})
@@ -337,6 +338,16 @@ func (s secrets) Secret(_ context.Context, valueFrom string) (string, error) {
 }
 
 type logSink struct{ l *Local }
+
+// assume gives a task keys of its role.
+func (l *Local) assume(ctx context.Context, role, session string) (key, secret, token string, expires time.Time, err error) {
+	out, err := wire.Do[stsapi.AssumeRoleInput, stsapi.AssumeRoleOutput](ctx, l.server.Service("sts"), "AssumeRole", &stsapi.AssumeRoleInput{RoleArn: &role, RoleSessionName: &session})
+	if err != nil {
+		return "", "", "", time.Time{}, fmt.Errorf("assuming %s: %w", role, err)
+	}
+	c := wire.Value(out.Credentials)
+	return wire.Value(c.AccessKeyId), wire.Value(c.SecretAccessKey), wire.Value(c.SessionToken), wire.TimeOf(c.Expiration), nil
+}
 
 // largestEnvironment is the largest environment file, bytes: more does not fit into a process.
 const largestEnvironment = 1 << 20

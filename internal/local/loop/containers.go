@@ -53,7 +53,7 @@ func (d *driver) spec(ctx context.Context, t *state.Task, c *ecsapi.ContainerDef
 		spec.Ulimits = append(spec.Ulimits, runtime.Ulimit{Name: wire.Value(u.Name), Soft: uint64(wire.Value(u.SoftLimit)), Hard: uint64(wire.Value(u.HardLimit))})
 	}
 	var err error
-	if spec.Env, err = d.env(ctx, c); err != nil {
+	if spec.Env, err = d.env(ctx, t, c); err != nil {
 		return spec, nil, &initError{err}
 	}
 	if spec.Mounts, err = d.mounts(t, c); err != nil {

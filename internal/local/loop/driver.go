@@ -32,6 +32,7 @@ type driver struct {
 	giveUp   context.CancelFunc
 
 	running map[string]runtime.Container
+	agent   *agent // nil: the task has none; set before the first container starts
 }
 
 // unit is a container of the task.
@@ -186,6 +187,7 @@ func (d *driver) prepare(ctx context.Context, t *state.Task) bool {
 		return true
 	}
 	d.task = rt
+	d.serveAgent(rt, t)
 	d.write(func(_ *state.Tx, t *state.Task) {
 		t.PullStartedAt = d.now()
 		t.Connectivity, t.ConnectivityAt = "CONNECTED", d.now()
@@ -274,6 +276,16 @@ func (d *driver) ready(u *unit) (ready bool, never string) {
 		}
 	}
 	return true, ""
+}
+
+// definition is a container's definition with what RunTask overrides; nil if there is none.
+func (d *driver) definition(name string) *ecsapi.ContainerDefinition {
+	for k := range d.def.ContainerDefinitions {
+		if c := &d.def.ContainerDefinitions[k]; wire.Value(c.Name) == name {
+			return c
+		}
+	}
+	return nil
 }
 
 func (d *driver) unit(name string) *unit {

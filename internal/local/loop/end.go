@@ -135,6 +135,9 @@ func (d *driver) close(ctx context.Context) {
 			d.l.cfg.Log.Warn("cleaning up a task", "task", d.arn, "err", err)
 		}
 	}
+	if d.agent != nil {
+		_ = d.agent.web.Close() // its listener went with the task's network
+	}
 	if err := d.dropVolumes(); err != nil {
 		d.l.cfg.Log.Warn("removing a task's volumes", "task", d.arn, "err", err)
 	}

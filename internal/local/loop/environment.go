@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
 )
@@ -16,8 +17,11 @@ const mostEnvironmentFiles = 10
 
 // env is a container's environment: what every container gets, the files', the definition's and the
 // overrides' variables, then the secrets. Later ones win.
-func (d *driver) env(ctx context.Context, c *ecsapi.ContainerDefinition) ([]string, error) {
+func (d *driver) env(ctx context.Context, t *state.Task, c *ecsapi.ContainerDefinition) ([]string, error) {
 	env := append([]string(nil), d.l.cfg.Env...)
+	if d.agent != nil {
+		env = append(env, d.agent.env(t, wire.Value(c.Name))...)
+	}
 	files, err := d.environmentFiles(c.EnvironmentFiles)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func TestEnvironmentFiles(t *testing.T) {
 	file := func(arn string) ecsapi.EnvironmentFile {
 		return ecsapi.EnvironmentFile{Value: &arn, Type: wire.String("s3")}
 	}
-	env, err := d.env(t.Context(), &ecsapi.ContainerDefinition{EnvironmentFiles: []ecsapi.EnvironmentFile{file("arn:aws:s3:::cfg/a.env"), file("arn:aws:s3:::cfg/b.env")},
+	env, err := d.env(t.Context(), nil, &ecsapi.ContainerDefinition{EnvironmentFiles: []ecsapi.EnvironmentFile{file("arn:aws:s3:::cfg/a.env"), file("arn:aws:s3:::cfg/b.env")},
 		Environment: []ecsapi.KeyValuePair{{Name: wire.String("D"), Value: wire.String("5")}}})
 	if want := []string{"AWS_REGION=r", "A=1", `B="two words"`, "C=x=y", "D=4", "D=5"}; err != nil || !slices.Equal(env, want) {
 		t.Errorf("%q, %v", env, err)

@@ -37,6 +37,8 @@ type TasksConfig struct {
 	// Object reads an object of S3, for environment files; nil: such tasks fail with a reason.
 	Object func(bucket, key string) ([]byte, error)
 	Env    []string // KEY=value for every container: how it reaches this AWS
+	// Agent is what tasks find in their networks; nil: nothing.
+	Agent *Agent
 	// VolumeDir is where volumes without a host path live while their task does; "": such tasks fail.
 	VolumeDir string
 	// Starts is how many tasks may be starting at the same time; 0 means 16.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"time"
 )
 
@@ -28,6 +29,16 @@ type Task interface {
 	Endpoint(containerPort int, protocol string) (addr string, ok bool)
 	// Close stops what runs and removes the task's network and files.
 	Close(ctx context.Context) error
+}
+
+// AgentAddress is where a task finds what serves it, as on AWS.
+const AgentAddress = "169.254.170.2:80"
+
+// Listener is what tasks have inside whose network this process can listen.
+type Listener interface {
+	// Listen listens for the task alone: at AgentAddress where it has a network of its own, at a port
+	// of the loopback address where it has the machine's. The listener ends with the task.
+	Listen() (net.Listener, error)
 }
 
 // Container is a started container.

@@ -249,6 +249,26 @@ func Run(t *testing.T, rt runtime.Runtime, limits Limits) {
 			t.Errorf("said %q, code %d, %v, %v", text, code, err, failure)
 		}
 	})
+	t.Run("what serves a task inside its network", func(t *testing.T) {
+		task, c, out := begin(t, runtime.ContainerSpec{Command: []string{"serve"}})
+		eventually(t, "it is ready", func() bool { return strings.Contains(out.String(), "ready") })
+		l, err := task.(runtime.Listener).Listen()
+		if err != nil && strings.HasPrefix(err.Error(), "not supported") {
+			t.Logf("%v", err)
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		go func() {
+			_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Host, r.URL.Path) }))
+		}()
+		var got Output
+		if code, err := c.Exec(ctx, []string{"/prog", "fetch", "http://" + runtime.AgentAddress + "/v4/x"}, &got); code != 0 || err != nil || got.String() != "169.254.170.2:80/v4/x" {
+			t.Errorf("fetch: code %d, output %q, error %v", code, &got, err)
+		}
+	})
 	t.Run("exec", func(t *testing.T) {
 		_, c, out := begin(t, runtime.ContainerSpec{Command: []string{"serve"}})
 		eventually(t, "ready", func() bool { return strings.Contains(out.String(), "ready") })

@@ -116,6 +116,14 @@ func (t *task) Endpoint(port int, protocol string) (string, bool) {
 	return "", false
 }
 
+// Listen serves tasks on the machine's network. Into a network of its own, only the engine reaches.
+func (t *task) Listen() (net.Listener, error) {
+	if t.spec.NetworkMode != "host" {
+		return nil, errors.New("not supported: listening in a network of the engine")
+	}
+	return net.Listen("tcp", "127.0.0.1:0")
+}
+
 // Close ends the task's containers and removes them and the network.
 func (t *task) Close(ctx context.Context) error {
 	t.mu.Lock()

@@ -368,6 +368,32 @@ func (t *task) dial(port int) (net.Conn, error) {
 	return net.FileConn(files[0])
 }
 
+// Listen listens inside the task's network: the supervisor does, and hands over the socket.
+func (t *task) Listen() (net.Listener, error) {
+	if t.spec.NetworkMode == "host" {
+		return net.Listen("tcp", "127.0.0.1:0")
+	}
+	c, err := t.request(request{Op: "listen"})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	buf, oob := make([]byte, 256), make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := c.ReadMsgUnix(buf, oob)
+	if err != nil {
+		return nil, err
+	}
+	files, err := receivedFiles(oob[:oobn])
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, errors.New(string(buf[:n]))
+	}
+	defer files[0].Close()
+	return net.FileListener(files[0])
+}
+
 func receivedFiles(oob []byte) ([]*os.File, error) {
 	msgs, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {

@@ -124,6 +124,10 @@ func serve(spawn *spawner, files []*os.File) {
 	switch req.Op {
 	case "dial":
 		serveDial(conn, req.Port)
+	case "listen":
+		if err := serveListen(conn); err != nil {
+			_, _ = conn.Write([]byte(err.Error()))
+		}
 	case "start", "exec":
 		serveStart(spawn, conn, req, files[1:])
 	}
@@ -143,6 +147,34 @@ func serveDial(conn *net.UnixConn, port int) {
 	}
 	defer f.Close()
 	_, _, _ = conn.WriteMsgUnix([]byte{1}, unix.UnixRights(int(f.Fd())), nil)
+}
+
+// serveListen gives the task's network the address of the agent, and whoever asks a socket there.
+func serveListen(conn *net.UnixConn) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(runtime.AgentAddress)
+	if err != nil {
+		return err
+	}
+	at := &netlink.Addr{IPNet: &net.IPNet{IP: net.ParseIP(host).To4(), Mask: net.CIDRMask(32, 32)}}
+	if err := netlink.AddrReplace(lo, at); err != nil {
+		return fmt.Errorf("adding the agent's address: %w", err)
+	}
+	l, err := net.Listen("tcp", runtime.AgentAddress)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, _, err = conn.WriteMsgUnix([]byte{1}, unix.UnixRights(int(f.Fd())), nil)
+	return err
 }
 
 func serveStart(spawn *spawner, conn *net.UnixConn, req request, files []*os.File) {
