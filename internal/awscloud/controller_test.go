@@ -18,6 +18,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/drain"
+	"github.com/slipway-ecs/slipway/internal/rightsize"
 	"github.com/slipway-ecs/slipway/internal/rotate"
 )
 
@@ -201,6 +202,31 @@ func TestScaleUnderLoad(t *testing.T) {
 	eventually("none", has(0, 0))
 }
 
+// resized looks at what the service used, and deploys what it should reserve.
+func resized(t *testing.T, c *Cloud, eventually func(string, func(*drain.State) bool)) {
+	t.Helper()
+	var used []ServiceUsage
+	eventually("its use is measured", func(*drain.State) bool {
+		var err error
+		if used, err = c.Usage(t.Context(), "web", time.Hour); err != nil || len(used) != 1 || len(used[0].Containers) != 1 {
+			t.Fatal(used, err)
+		}
+		return used[0].Containers[0].Usage.Peak() > 0
+	})
+	x, policy := used[0].Containers[0], rightsize.DefaultPolicy()
+	policy.MinConfidence = 0
+	r := rightsize.Recommend(x.Usage, x.Has, policy)
+	if r.Action != rightsize.Change || r.Target.CPU >= x.Has.CPU || r.Target.CPU < x.Has.CPU/2 {
+		t.Fatalf("it reserves %+v and should %+v: %s %v", x.Has, r.Target, r.Action, r.Reasons)
+	}
+	if err := c.Resize(t.Context(), "web", used[0], map[string]rightsize.Reservation{x.Name: r.Target}); err != nil {
+		t.Fatal(err)
+	}
+	if used, err := c.Usage(t.Context(), "web", time.Hour); err != nil || used[0].Containers[0].Has.CPU != r.Target.CPU {
+		t.Errorf("after it: %+v, %v", used, err)
+	}
+}
+
 // Thirty instances are replaced by ones of another image, three at a time, and half of them back again;
 // no request fails.
 func TestRotateUnderLoad(t *testing.T) {
@@ -277,6 +303,7 @@ func TestRotateUnderLoad(t *testing.T) {
 			t.Errorf("%d of version %s after the abort", n, before)
 		}
 		eventually("the group's own size", func(s *drain.State) bool { return len(s.Instances) == 30 && s.Services["app-qa"].Running == 30 })
+		resized(t, c, eventually)
 	}); len(failed) > 0 {
 		t.Errorf("%d requests failed: %v", len(failed), failed[0])
 	}
