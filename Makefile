@@ -13,7 +13,7 @@ test: ## what the README says
 	$(GO) test ./...
 
 race: ## the packages with goroutines, under the race detector
-	$(GO) test -race ./internal/local/... ./internal/deploy/... ./internal/drain/... ./internal/autoscale/... ./internal/step/... ./internal/release/... ./internal/registry/... ./internal/placement/... ./internal/rollout/...
+	$(GO) test -race ./internal/local/... ./internal/deploy/... ./internal/drain/... ./internal/rotate/... ./internal/autoscale/... ./internal/step/... ./internal/release/... ./internal/registry/... ./internal/placement/... ./internal/rollout/...
 
 e2e: ## real processes, real clients
 	$(GO) test -count=1 ./test/...
@@ -36,6 +36,9 @@ bench-local: ## the local AWS beside moto_server, in one run
 
 bench-deploy: ## one rolling deployment: Slipway beside the AWS CLI and its waiter
 	$(GO) test -run '^$$' -bench BenchmarkDeploy -benchtime 3x ./test/bench
+
+bench-controller: ## the controller beside ECS's managed scaling, fourteen days
+	SLIPWAY_LONG=1 $(GO) test -count=1 -run TestBesideManagedScaling -v ./test/controller
 
 check: lint generate test race
 	$(GO) run ./cmd/slipway demo --once

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/smithy-go/logging"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -59,6 +60,8 @@ func Open(ctx context.Context, o Options) (*Cloud, error) {
 	}
 	clock := Clock{skew: new(atomic.Int64)}
 	load = append(load, config.WithAPIOptions([]func(*middleware.Stack) error{clock.follow}))
+	// The SDK would write its own remarks between a command's lines; errors are returned all the same.
+	load = append(load, config.WithLogger(logging.Nop{}))
 	cfg, err := config.LoadDefaultConfig(ctx, load...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the AWS configuration: %w", err)
