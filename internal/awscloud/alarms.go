@@ -2,6 +2,7 @@ package awscloud
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -80,6 +81,9 @@ func (p alarmPort) PutAlarm(ctx context.Context, w deploy.Alarm) error {
 		return &deploy.RefusedError{Reason: "not supported: an alarm on " + w.Metric}
 	}
 	_, err := p.api.PutMetricAlarm(ctx, in)
+	if is(err, "ValidationError") && says(err, "not supported: ") {
+		return fmt.Errorf("%w: %w", deploy.ErrUnavailable, err)
+	}
 	return err
 }
 

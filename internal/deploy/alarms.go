@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -98,7 +99,12 @@ func (r *run) alarms(ctx context.Context) error {
 		a := r.action(resAlarm, want.Name)
 		if a != Keep {
 			want.TargetGroup = r.out.TargetGroup
-			if err := r.ports.Alarms.PutAlarm(ctx, want); err != nil {
+			err := r.ports.Alarms.PutAlarm(ctx, want)
+			if errors.Is(err, ErrUnavailable) { // of the local AWS: the service does without
+				r.event(r.report, Event{Kind: EventWarning, Resource: want.Name, Message: "alarm " + want.Name + " is not kept: " + firstLine(err.Error())})
+				continue
+			}
+			if err != nil {
 				return fmt.Errorf("putting alarm %s: %w", want.Name, err)
 			}
 		}

@@ -49,6 +49,7 @@ func (b *builder) spec(cfg *fileConfig, s *settings) Spec {
 	b.logs(s, &out)
 	b.deployment(s, &out)
 	b.alarms(s, &out)
+	b.defaultAlarms(s, &out)
 	b.role(s, &out)
 	b.schedule(&out)
 	b.tags(s, &out)

@@ -255,12 +255,16 @@ func (b *builder) alarms(s *settings, out *Spec) {
 		if needsRoute := []string{"5xx-percent", "latency-p95", "unhealthy"}; out.Route == nil && slices.Contains(needsRoute, c.Metric) {
 			b.fault(path+".metric", "%s: %s is the balancer's, but the service has no route", path, c.Metric)
 		}
-		for i, n := range a.Notify {
-			if !strings.HasPrefix(n, "arn:aws") || !strings.Contains(n, ":sns:") {
-				b.fault(fmt.Sprintf("%s.notify[%d]", path, i), "%s.notify: %q is not the ARN of an SNS topic", path, n)
-			}
-		}
+		b.topics(path+".notify", a.Notify)
 		out.Alarms = append(out.Alarms, a)
+	}
+}
+
+func (b *builder) topics(path string, notify []string) {
+	for i, n := range notify {
+		if !strings.HasPrefix(n, "arn:aws") || !strings.Contains(n, ":sns:") {
+			b.fault(fmt.Sprintf("%s[%d]", path, i), "%s: %q is not the ARN of an SNS topic", path, n)
+		}
 	}
 }
 

@@ -97,9 +97,12 @@ type settings struct {
 	Logs         logsConfig                 `yaml:"logs" jsonschema_description:"Default: CloudWatch Logs, kept 30 days"`
 	Deployment   deploymentConfig           `yaml:"deployment" jsonschema_description:"How a new version replaces the old one"`
 	Alarms       map[string]alarmConfig     `yaml:"alarms" jsonschema_description:"CloudWatch alarms, by name"`
-	Role         *roleConfig                `yaml:"role" jsonschema_description:"What the containers may do in AWS"`
-	Schedule     string                     `yaml:"schedule" jsonschema_description:"When a job runs: rate(5 minutes) or cron(0 12 * * ? *); default: on demand"`
-	Tags         map[string]string          `yaml:"tags" jsonschema:"maxLength=256" jsonschema_description:"Tags of every resource; service, team and environment are added"`
+
+	DefaultAlarms *defaultAlarmsConfig `yaml:"default_alarms" jsonschema_description:"Alarms on the share of 5xx, p95 latency, unhealthy targets, CPU and memory"`
+
+	Role     *roleConfig       `yaml:"role" jsonschema_description:"What the containers may do in AWS"`
+	Schedule string            `yaml:"schedule" jsonschema_description:"When a job runs: rate(5 minutes) or cron(0 12 * * ? *); default: on demand"`
+	Tags     map[string]string `yaml:"tags" jsonschema:"maxLength=256" jsonschema_description:"Tags of every resource; service, team and environment are added"`
 }
 
 type stateConfig struct {
