@@ -25,6 +25,7 @@ type access struct {
 	secret   string
 	keyFile  string
 	enforcer *authz.Enforcer // nil: policies are records
+	log      decisions
 }
 
 // Enforcer holds calls against IAM policies; nil unless Config.EnforceIAM.
@@ -56,7 +57,8 @@ func (l *Local) guard() {
 		return c.ARN, c.Context["aws:userid"][0], true
 	}
 	if l.cfg.EnforceIAM {
-		l.access.enforcer = &authz.Enforcer{IAM: l.access.iam, STS: l.access.sts, Clock: l.clock, Account: l.cfg.Account, Service: l.server.Service}
+		l.access.enforcer = &authz.Enforcer{IAM: l.access.iam, STS: l.access.sts, Clock: l.clock, Account: l.cfg.Account, Service: l.server.Service, Seen: l.access.log.add}
+		l.server.Fallback("/_slipway/access", &l.access.log)
 		l.server.Use(l.access.enforcer.Middleware)
 	}
 	if l.cfg.Throttle {

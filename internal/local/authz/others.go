@@ -127,7 +127,11 @@ func logNeeds(p place, op string, in input) []Need {
 	if name == "" {
 		return nil
 	}
-	return on(nil, p.arn("logs", "log-group:"+name+":log-stream:"+in.one("LogStreamName")))
+	needs := on(nil, p.arn("logs", "log-group:"+name+":log-stream:"+in.one("LogStreamName")))
+	if op == "CreateLogGroup" && len(in.tags()) > 0 {
+		needs = append(needs, Need{Action: "logs:TagResource", Resource: p.arn("logs", "log-group:"+name)})
+	}
+	return needs
 }
 
 func parameterNeeds(p place, op string, in input) []Need {
@@ -183,6 +187,9 @@ func iamNeeds(p place, op string, in input) []Need {
 		return append(on(nil, p.global("iam", "instance-profile/"+in.one("InstanceProfileName"))), pass(p, "ec2.amazonaws.com", in.one("RoleName"))...)
 	case strings.Contains(op, "InstanceProfile") && in.one("InstanceProfileName") != "":
 		return on(nil, p.global("iam", "instance-profile"+name("InstanceProfile")))
+	case op == "CreateRole" && len(in.tags()) > 0:
+		r := p.global("iam", "role"+name("Role"))
+		return []Need{{Resource: r, Context: bound}, {Action: "iam:TagRole", Resource: r}}
 	case in.one("RoleName") != "":
 		if a := in.one("PolicyArn"); a != "" {
 			bound["iam:policyarn"] = []string{a}
@@ -279,7 +286,11 @@ func alarmNeeds(p place, op string, in input) []Need {
 	case "PutMetricData":
 		return on(map[string][]string{"cloudwatch:namespace": {in.one("Namespace")}}, "*")
 	case "PutMetricAlarm", "PutCompositeAlarm", "SetAlarmState":
-		return on(nil, p.arn("cloudwatch", "alarm:"+in.one("AlarmName")))
+		r := p.arn("cloudwatch", "alarm:"+in.one("AlarmName"))
+		if len(in.tags()) > 0 {
+			return []Need{{Resource: r}, {Action: "cloudwatch:TagResource", Resource: r}}
+		}
+		return on(nil, r)
 	case "DeleteAlarms", "DescribeAlarms", "EnableAlarmActions", "DisableAlarmActions":
 		var out []string
 		for _, n := range in.all("AlarmNames") {
