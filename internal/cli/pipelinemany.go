@@ -167,7 +167,7 @@ func changedSince(ctx context.Context, root, ref string, all []member) ([]member
 		services = append(services, m.Service)
 	}
 	var out []member
-	for _, s := range pipeline.Changed(services, strings.Split(strings.Trim(text, "\x00"), "\x00")) {
+	for _, s := range pipeline.Changed(services, strings.FieldsFunc(text, func(r rune) bool { return r == 0 })) {
 		out = append(out, all[slices.IndexFunc(all, func(m member) bool { return m.Name == s.Name })])
 	}
 	return out, nil
@@ -276,7 +276,7 @@ func (b *board) took(name string, e event) {
 	switch e.Event {
 	case "stage":
 		text, _ = e.Data["state"].(string)
-		if text == "done" {
+		if text == "done" || text == "already" {
 			return // what was done is said
 		}
 		if text == "begun" {
@@ -290,6 +290,9 @@ func (b *board) took(name string, e event) {
 		text = e.Message
 	default:
 		return // steps are stages, and details are for who watches one
+	}
+	if e.Step == "" && e.Event == "progress" {
+		return // the commit, which is the same for all
 	}
 	if e.Step != "" && text != "" {
 		text = e.Step + " " + text
