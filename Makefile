@@ -40,6 +40,9 @@ bench-deploy: ## one rolling deployment: Slipway beside the AWS CLI and its wait
 bench-controller: ## the controller beside ECS's managed scaling, fourteen days
 	SLIPWAY_LONG=1 $(GO) test -count=1 -run TestBesideManagedScaling -v ./test/controller
 
+bench-scale: ## 5,000 instances and 100,000 virtual tasks in one process; the start with empty state
+	$(GO) test -run '^$$' -bench 'BenchmarkScale|BenchmarkStart' -benchtime 1x -timeout 30m ./test/bench
+
 check: lint generate test race
 	$(GO) run ./cmd/slipway demo --once
 

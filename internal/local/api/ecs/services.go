@@ -11,7 +11,7 @@ import (
 )
 
 func (a *API) registerServices(svc *wire.Service) {
-	const missing = "deployments by ECS only, without lifecycle hooks; alarms, service registries, Service Connect, VPC Lattice and volume configurations are recorded"
+	const missing = "Service Connect and VPC Lattice are recorded"
 	wire.Handle(svc, "CreateService", a.createService, wire.Partly(missing))
 	wire.Handle(svc, "UpdateService", a.updateService, wire.Partly(missing))
 	wire.Handle(svc, "DeleteService", a.deleteService)
