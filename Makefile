@@ -1,5 +1,5 @@
 # make check is what CI runs.
-.PHONY: check build demo test race lint generate e2e bench bench-local bench-deploy clean
+.PHONY: check build demo test race lint generate e2e bench bench-local bench-scale bench-deploy clean
 
 GO ?= go
 
