@@ -44,7 +44,7 @@ func newIAMPolicyCommand(name, short string, policy func(iampolicy.Scope) iampol
 			}
 			s.Service = args[0]
 			s.Family, s.Repository, s.Group = cmp.Or(s.Family, s.Service), cmp.Or(s.Repository, s.Service), cmp.Or(s.Group, "slipway-"+s.Cluster)
-			s.LogGroup = cmp.Or(s.LogGroup, "/ecs/"+s.Service)
+			s.LogGroup = cmp.Or(s.LogGroup, "/ecs/"+s.Cluster+"/"+s.Service)
 			_, err := fmt.Fprintln(cmd.OutOrStdout(), policy(s).Text())
 			return err
 		},
@@ -56,9 +56,9 @@ func newIAMPolicyCommand(name, short string, policy func(iampolicy.Scope) iampol
 	f.StringVar(&s.Cluster, "cluster", "default", "the ECS cluster")
 	f.StringVar(&s.Repository, "repository", "", "the ECR repository (default: the service's name)")
 	f.StringVar(&s.Family, "family", "", "the task definition's family (default: the service's name)")
-	f.StringVar(&s.LogGroup, "log-group", "", "the log group (default: /ecs/ and the service's name)")
-	f.StringVar(&s.TaskRole, "task-role", "", "name of the task's role")
-	f.StringVar(&s.ExecutionRole, "execution-role", "", "name of the role ECS starts tasks with")
+	f.StringVar(&s.LogGroup, "log-group", "", "the log group (default: /ecs/CLUSTER/SERVICE)")
+	f.StringVar(&s.TaskRole, "task-role", "", "name of the task's role, if Slipway does not make it")
+	f.StringVar(&s.ExecutionRole, "execution-role", "", "name of the role ECS starts tasks with, if Slipway does not make it")
 	f.StringVar(&s.Group, "group", "", "the Auto Scaling group (default: slipway- and the cluster's name)")
 	f.BoolVar(&s.Secrets, "secrets", false, "let it read secrets and parameters named SERVICE/…")
 	return cmd

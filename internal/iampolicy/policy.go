@@ -20,7 +20,7 @@ type Statement struct {
 	Effect    string
 	Action    []string
 	Resource  []string
-	Condition map[string]map[string]string `json:",omitempty"`
+	Condition map[string]map[string][]string `json:",omitempty"`
 }
 
 // Scope is what the policies are about. All members but the last three are needed.
@@ -48,15 +48,15 @@ func (s Scope) role(name string) string {
 	return fmt.Sprintf("arn:%s:iam::%s:role/%s", s.Partition, s.Account, name)
 }
 
-func (s Scope) inCluster() map[string]map[string]string {
-	return map[string]map[string]string{"ArnEquals": {"ecs:cluster": s.arn("ecs", "cluster/"+s.Cluster)}}
+func (s Scope) inCluster() map[string]map[string][]string {
+	return map[string]map[string][]string{"ArnEquals": {"ecs:cluster": {s.arn("ecs", "cluster/"+s.Cluster)}}}
 }
 
 func allow(sid string, actions []string, resources ...string) Statement {
 	return Statement{Sid: sid, Effect: "Allow", Action: actions, Resource: resources}
 }
 
-func (st Statement) when(condition map[string]map[string]string) Statement {
+func (st Statement) when(condition map[string]map[string][]string) Statement {
 	st.Condition = condition
 	return st
 }
@@ -100,33 +100,52 @@ func Execution(s Scope) Document {
 	return d
 }
 
-// Deployer releases new revisions of one service and changes nothing else in the cluster. Making what
-// the service stands on (roles, target groups, rules, log group) needs more.
+// Deployer makes one service, releases new revisions of it and removes it, with what Slipway makes for it
+// (roles, target groups, rules, alarms, scaling, log group), and changes nothing else in the cluster.
 func Deployer(s Scope) Document {
 	service, definition := s.arn("ecs", "service/"+s.Cluster+"/"+s.Service), s.arn("ecs", "task-definition/"+s.Family+":*")
-	d := document(
-		// These know no resources.
-		allow("NoResourceLevel", []string{"ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition"}, "*"),
-		allow("Register", []string{"ecs:RegisterTaskDefinition"}, definition),
-		allow("TagOnRegister", []string{"ecs:TagResource"}, definition).when(map[string]map[string]string{"StringEquals": {"ecs:CreateAction": "RegisterTaskDefinition"}}),
-		allow("Service", []string{"ecs:CreateService", "ecs:UpdateService", "ecs:DeleteService", "ecs:DescribeServices", "ecs:ListServiceDeployments", "ecs:TagResource", "ecs:UntagResource", "ecs:ListTagsForResource"}, service),
-		allow("Rollout", []string{"ecs:DescribeServiceDeployments", "ecs:DescribeServiceRevisions", "ecs:StopServiceDeployment", "ecs:ContinueServiceDeployment"},
-			service, s.arn("ecs", "service-deployment/"+s.Cluster+"/"+s.Service+"/*"), s.arn("ecs", "service-revision/"+s.Cluster+"/"+s.Service+"/*")),
-		allow("Tasks", []string{"ecs:DescribeTasks"}, s.arn("ecs", "task/"+s.Cluster+"/*")).when(s.inCluster()),
-		allow("ListTasks", []string{"ecs:ListTasks"}, "*").when(s.inCluster()),
-		allow("Cluster", []string{"ecs:DescribeClusters"}, s.arn("ecs", "cluster/"+s.Cluster)),
-		allow("Targets", []string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags"}, "*"),
-		allow("ImageExists", []string{"ecr:DescribeImages"}, s.arn("ecr", "repository/"+s.Repository)))
-	var roles []string
+	created := func(key string, by ...string) map[string]map[string][]string {
+		return map[string]map[string][]string{"StringEquals": {key: by}}
+	}
+	own := []string{s.role("slipway-" + s.Service + "-*")}
 	for _, r := range []string{s.TaskRole, s.ExecutionRole} {
 		if r != "" {
-			roles = append(roles, s.role(r))
+			own = append(own, s.role(r))
 		}
 	}
-	if len(roles) > 0 {
-		d.Statement = append(d.Statement, allow("PassTaskRoles", []string{"iam:PassRole"}, roles...).when(map[string]map[string]string{"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}}))
-	}
-	return d
+	logs := s.arn("logs", "log-group:"+s.LogGroup)
+	return document(
+		// These know no resources.
+		allow("Definitions", []string{"ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition"}, "*"),
+		allow("Register", []string{"ecs:RegisterTaskDefinition"}, definition),
+		allow("Tag", []string{"ecs:TagResource"}, definition, service).when(created("ecs:CreateAction", "RegisterTaskDefinition", "CreateService")),
+		allow("Service", []string{"ecs:CreateService", "ecs:UpdateService", "ecs:DeleteService", "ecs:DescribeServices", "ecs:ListServiceDeployments"}, service),
+		allow("Rollout", []string{"ecs:DescribeServiceDeployments", "ecs:DescribeServiceRevisions", "ecs:StopServiceDeployment", "ecs:ContinueServiceDeployment"},
+			s.arn("ecs", "service-deployment/"+s.Cluster+"/"+s.Service+"/*"), s.arn("ecs", "service-revision/"+s.Cluster+"/"+s.Service+"/*")),
+		allow("Tasks", []string{"ecs:DescribeTasks", "ecs:StopTask"}, s.arn("ecs", "task/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("ListTasks", []string{"ecs:ListTasks"}, "*").when(s.inCluster()),
+		allow("Instances", []string{"ecs:DescribeContainerInstances"}, s.arn("ecs", "container-instance/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("Cluster", []string{"ecs:DescribeClusters", "ecs:DescribeCapacityProviders"}, s.arn("ecs", "cluster/"+s.Cluster), s.arn("ecs", "capacity-provider/*")),
+		allow("Surroundings", []string{"ec2:DescribeVpcs", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups", "ec2:DescribeLaunchTemplates", "ec2:DescribeLaunchTemplateVersions", "autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"}, "*"),
+		allow("ClusterRoles", []string{"iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:GetInstanceProfile"},
+			s.role("slipway-"+s.Cluster+"-*"), fmt.Sprintf("arn:%s:iam::%s:instance-profile/slipway-%s-*", s.Partition, s.Account, s.Cluster)),
+		allow("Journal", []string{"ssm:GetParameter", "ssm:PutParameter", "ssm:DeleteParameter"}, s.arn("ssm", "parameter/slipway/deploy/"+s.Cluster+"/"+s.Service)),
+		allow("Roles", []string{"iam:GetRole", "iam:CreateRole", "iam:TagRole", "iam:DeleteRole", "iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies"}, own[0]),
+		allow("PassTaskRoles", []string{"iam:PassRole"}, own...).when(map[string]map[string][]string{"StringEquals": {"iam:PassedToService": {"ecs-tasks.amazonaws.com", "ecs.amazonaws.com"}}}),
+		allow("Scaling", []string{"application-autoscaling:RegisterScalableTarget", "application-autoscaling:DeregisterScalableTarget", "application-autoscaling:TagResource", "application-autoscaling:PutScalingPolicy", "application-autoscaling:DeleteScalingPolicy", "application-autoscaling:PutScheduledAction", "application-autoscaling:DeleteScheduledAction"},
+			s.arn("application-autoscaling", "scalable-target/*")).when(map[string]map[string][]string{"StringEquals": {"application-autoscaling:service-namespace": {"ecs"}}}),
+		allow("ReadScaling", []string{"application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies", "application-autoscaling:DescribeScheduledActions"}, "*"),
+		allow("Alarms", []string{"cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms", "cloudwatch:TagResource"}, s.arn("cloudwatch", "alarm:slipway-"+s.Cluster+"-"+s.Service+"-*")),
+		allow("ReadAlarms", []string{"cloudwatch:DescribeAlarms"}, s.arn("cloudwatch", "alarm:*")),
+		allow("Logs", []string{"logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:DeleteRetentionPolicy", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:TagResource", "logs:ListTagsForResource"}, logs, logs+":*"),
+		allow("FindLogs", []string{"logs:DescribeLogGroups", "logs:ListTagsForResource"}, s.arn("logs", "log-group:*")),
+		allow("ReadBalancers", []string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetGroupAttributes", "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTags"}, "*"),
+		allow("Balancers", []string{"elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:ModifyTargetGroup", "elasticloadbalancing:ModifyTargetGroupAttributes", "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:CreateRule", "elasticloadbalancing:ModifyRule", "elasticloadbalancing:DeleteRule", "elasticloadbalancing:SetRulePriorities"},
+			s.arn("elasticloadbalancing", "targetgroup/*"), s.arn("elasticloadbalancing", "listener/app/*"), s.arn("elasticloadbalancing", "listener-rule/app/*")),
+		allow("TagBalancers", []string{"elasticloadbalancing:AddTags"}, s.arn("elasticloadbalancing", "targetgroup/*"), s.arn("elasticloadbalancing", "listener-rule/app/*")).when(created("elasticloadbalancing:CreateAction", "CreateTargetGroup", "CreateRule")),
+		login(),
+		// The ledger is in the image's repository: what was deployed is written beside the image.
+		allow("Ledger", []string{"ecr:DescribeImages", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage"}, s.arn("ecr", "repository/"+s.Repository)))
 }
 
 // Controller scales, drains and rotates the instances of one cluster.
