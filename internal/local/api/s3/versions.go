@@ -94,7 +94,6 @@ func (s *Service) ListBucketVersions(bucket string, prefix *gofakes3.Prefix, pag
 			latest := o.Key != lastKey
 			lastKey = o.Key
 			if skipping && o.Key == page.KeyMarker {
-				latest = s.newest(tx, bucket, o.Key).Seq == o.Seq
 				if show(o.VersionID) == string(page.VersionIDMarker) {
 					skipping = false
 				}
