@@ -35,7 +35,7 @@ processes, balancers carry real traffic. Every AWS client works with it by its e
   aws ecs list-clusters
   slipway local down`,
 	}
-	cmd.AddCommand(newLocalUp(), newLocalDown(), newLocalStatus(), newLocalEnv())
+	cmd.AddCommand(newLocalUp(), newLocalDown(), newLocalStatus(), newLocalEnv(), newLocalFault())
 	return cmd
 }
 
