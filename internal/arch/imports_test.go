@@ -20,7 +20,7 @@ const module = "github.com/slipway-ecs/slipway/"
 var (
 	pure = []string{
 		"internal/service", "internal/image", "internal/image/lifecycle", "internal/listener", "internal/placement",
-		"internal/capacity", "internal/scaling", "internal/rightsize", "internal/rollout", "internal/iampolicy", "internal/ssmchannel",
+		"internal/capacity", "internal/scaling", "internal/rightsize", "internal/rollout", "internal/iampolicy", "internal/ci", "internal/ssmchannel",
 	}
 	engines = []string{
 		"internal/step", "internal/deploy", "internal/clusterinfra", "internal/release", "internal/pipeline",

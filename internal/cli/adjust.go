@@ -194,4 +194,3 @@ func nameOf(arn string) string {
 	}
 	return arn
 }
-

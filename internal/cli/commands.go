@@ -5,7 +5,7 @@ import "github.com/spf13/cobra"
 // The commands by group, in the order the help shows them.
 
 func shipCommands() []*cobra.Command {
-	return completeEnvironments([]*cobra.Command{newCheckCommand(), newSchemaCommand(), newTestCommand(), newBuildCommand(), newPushCommand(), newPlanCommand(), newDeployCommand(), newApproveCommand(), newPromoteCommand(), newPipelineCommand(),
+	return completeEnvironments([]*cobra.Command{newCheckCommand(), newSchemaCommand(), newTestCommand(), newBuildCommand(), newPushCommand(), newPlanCommand(), newDeployCommand(), newApproveCommand(), newPromoteCommand(), newPipelineCommand(), newCICommand(),
 		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newImagesCommand(), newIAMCommand(),
 		newRunCommand(), newExecCommand(), newScaleCommand(), newStopCommand(), newRestartCommand(), newDriftCommand(), newDiffCommand(), newDeleteCommand()})
 }

@@ -27,8 +27,8 @@ type printer struct {
 	json  bool
 	color bool
 	start time.Time
-	n     int    // steps begun
-	step  string // the current step's id
+	n     int      // steps begun
+	step  string   // the current step's id
 	live  []string // what is shown below the last line and drawn anew; terminals only
 	drawn int      // of them on the screen
 }

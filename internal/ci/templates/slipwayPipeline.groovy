@@ -1,0 +1,67 @@
+// Written by "slipway ci init jenkins --library": put it into vars/ of a shared library. A team's
+// Jenkinsfile is then one line: slipwayPipeline()
+// folder: where slipway.yaml is; label: of the agents.
+def call(Map config = [:]) {
+  def folder = config.folder ?: '.'
+  def label = config.label ?: ''
+  properties([buildDiscarder(logRotator(numToKeepStr: '50'))])
+  timestamps {
+    ansiColor('xterm') {
+      def stages = []
+      node(label) {
+        checkout scm
+        dir(folder) {
+          sh 'slipway check'
+          stages = sh(script: 'slipway pipeline stages', returnStdout: true).trim().split('\n') as List
+        }
+      }
+      for (int i = 0; i < stages.size(); i++) {
+        def name = stages[i]
+        stage(name) {
+          if (name.startsWith('approve-')) {
+            def code = 0
+            node(label) {
+              checkout scm
+              dir(folder) { code = sh(script: "slipway pipeline run --stage ${name}", returnStatus: true) }
+            }
+            if (code == 7) {
+              // No agent is held while people think.
+              def said = input(message: "Deliver to ${name.substring(8)}?", ok: 'Go on', submitterParameter: 'APPROVER', parameters: [
+                choice(name: 'DECISION', choices: ['approve', 'reject'], description: 'What is recorded beside the image'),
+                string(name: 'NOTE', defaultValue: '', description: 'Why')])
+              node(label) {
+                checkout scm
+                dir(folder) {
+                  withEnv(["APPROVER=${said.APPROVER}", "DECISION=${said.DECISION}", "NOTE=${said.NOTE}", "ENVIRONMENT=${name.substring(8)}"]) {
+                    sh '''
+                      if [ "$DECISION" = reject ]; then slipway approve "$ENVIRONMENT" --reject --by "$APPROVER" --note "$NOTE"; fi
+                      slipway pipeline run --stage "approve-$ENVIRONMENT" --approve-as "$APPROVER" --note "$NOTE $BUILD_URL"
+                    '''
+                  }
+                }
+              }
+            } else if (code != 0) {
+              error("${name} ended with ${code}: 8 is superseded by a newer commit, 9 rejected")
+            }
+          } else {
+            if (name.startsWith('deploy-')) {
+              milestone(ordinal: i)
+            }
+            lock(resource: "slipway-${env.JOB_NAME}-${name}") {
+              node(label) {
+                checkout scm
+                dir(folder) {
+                  try {
+                    sh "slipway pipeline run --stage ${name}${name == 'push' ? ' --tested' : ''}"
+                  } finally {
+                    junit(testResults: ".slipway/reports/${name}.xml", allowEmptyResults: true)
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
