@@ -157,7 +157,9 @@ func (c *Cloud) hold(ctx context.Context, api *secretsmanager.Client, s SecretCo
 		if err != nil {
 			return fmt.Errorf("listing the versions of secret %s: %w", s.Name, err)
 		}
-		slices.SortFunc(list.Versions, func(a, b types.SecretVersionsListEntry) int { return aws.ToTime(a.CreatedDate).Compare(aws.ToTime(b.CreatedDate)) })
+		slices.SortFunc(list.Versions, func(a, b types.SecretVersionsListEntry) int {
+			return aws.ToTime(a.CreatedDate).Compare(aws.ToTime(b.CreatedDate))
+		})
 		for _, v := range list.Versions {
 			if id := aws.ToString(v.VersionId); slices.Contains(held, id) {
 				stage := "slipway-" + id

@@ -139,7 +139,7 @@ func (s inAWS) run(ctx context.Context, want deploy.OneOff, detach bool, timeout
 			return err
 		}
 		s.p.Line("%s: task %s is stopped", why, task.ID)
-		ended, err = s.engine.Ended(stop, s.ref, td, task, nil)
+		_, err = s.engine.Ended(stop, s.ref, td, task, nil)
 		close(until)
 		return exitWith(ExitNoRun, errors.Join(fmt.Errorf("the task was stopped: %s", why), err, <-logged))
 	}

@@ -71,9 +71,10 @@ class Steps extends Block {
   def error(String s) { throw new Failed(s) }
   def junit(Map m) {
     only(m, ['testResults', 'allowEmptyResults', 'keepLongStdio'], 'junit')
-    def files = new FileNameFinder().getFileNames(run.folder.path, m.testResults)
+    if (m.testResults =~ /[*?]/) throw new Refused("this harness knows no patterns: ${m.testResults}")
+    def files = [new File(run.folder, m.testResults)].findAll { it.exists() }
     if (!files && !m.allowEmptyResults) throw new Failed('no test report files were found')
-    files.each { new XmlSlurper().parse(new File(it)); run.junit << new File(it).name; run.say "junit ${new File(it).name}" }
+    files.each { new XmlSlurper().parse(it); run.junit << it.name; run.say "junit ${it.name}" }
   }
   def archiveArtifacts(Map m) { only(m, ['artifacts', 'allowEmptyArchive', 'fingerprint'], 'archiveArtifacts') }
   def milestone(Map m) {
