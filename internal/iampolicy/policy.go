@@ -84,7 +84,7 @@ func CI(s Scope) Document {
 	repository := s.arn("ecr", "repository/"+s.Repository)
 	return document(login(),
 		allow("Push", []string{"ecr:BatchCheckLayerAvailability", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"}, repository),
-		allow("Look", []string{"ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:ListImages"}, repository))
+		allow("Look", []string{"ecr:DescribeImages", "ecr:DescribeRepositories", "ecr:ListImages", "ecr:StartImageScan", "ecr:DescribeImageScanFindings"}, repository))
 }
 
 // Execution is the role with which ECS pulls the image, reads secrets and writes logs for a task.
@@ -130,8 +130,19 @@ func Deployer(s Scope) Document {
 		allow("ClusterRoles", []string{"iam:GetRole", "iam:GetRolePolicy", "iam:ListAttachedRolePolicies", "iam:GetInstanceProfile"},
 			s.role("slipway-"+s.Cluster+"-*"), fmt.Sprintf("arn:%s:iam::%s:instance-profile/slipway-%s-*", s.Partition, s.Account, s.Cluster)),
 		allow("Journal", []string{"ssm:GetParameter", "ssm:PutParameter", "ssm:DeleteParameter"}, s.arn("ssm", "parameter/slipway/deploy/"+s.Cluster+"/"+s.Service)),
+		// One run at a time changes an environment: who does is kept in a parameter.
+		allow("Claim", []string{"ssm:GetParameter", "ssm:PutParameter", "ssm:DeleteParameter"}, s.arn("ssm", "parameter/slipway/*/claim")),
+		// A changed secret is a change: versions are looked up, values are not read. Copies are of what lies in other stores.
+		allow("SecretVersions", []string{"ssm:DescribeParameters"}, s.arn("ssm", "*")),
+		allow("Secrets", []string{"secretsmanager:DescribeSecret"}, s.arn("secretsmanager", "secret:*")),
+		allow("SecretCopies", []string{"secretsmanager:CreateSecret", "secretsmanager:PutSecretValue", "secretsmanager:RestoreSecret", "secretsmanager:ListSecretVersionIds", "secretsmanager:UpdateSecretVersionStage", "secretsmanager:TagResource"},
+			s.arn("secretsmanager", "secret:slipway/"+s.Cluster+"/"+s.Service+"*")),
+		allow("Schedules", []string{"scheduler:GetSchedule", "scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule"}, s.arn("scheduler", "schedule/default/"+s.Service+"*")),
+		allow("ListNames", []string{"servicediscovery:ListNamespaces", "servicediscovery:ListServices"}, "*"),
+		allow("Names", []string{"servicediscovery:ListTagsForResource", "servicediscovery:CreateService", "servicediscovery:UpdateService", "servicediscovery:DeleteService", "servicediscovery:TagResource"},
+			s.arn("servicediscovery", "namespace/*"), s.arn("servicediscovery", "service/*")),
 		allow("Roles", []string{"iam:GetRole", "iam:CreateRole", "iam:TagRole", "iam:DeleteRole", "iam:GetRolePolicy", "iam:PutRolePolicy", "iam:DeleteRolePolicy", "iam:ListRolePolicies", "iam:ListAttachedRolePolicies"}, own[0]),
-		allow("PassTaskRoles", []string{"iam:PassRole"}, own...).when(map[string]map[string][]string{"StringEquals": {"iam:PassedToService": {"ecs-tasks.amazonaws.com", "ecs.amazonaws.com"}}}),
+		allow("PassTaskRoles", []string{"iam:PassRole"}, own...).when(map[string]map[string][]string{"StringEquals": {"iam:PassedToService": {"ecs-tasks.amazonaws.com", "ecs.amazonaws.com", "scheduler.amazonaws.com"}}}),
 		allow("Scaling", []string{"application-autoscaling:RegisterScalableTarget", "application-autoscaling:DeregisterScalableTarget", "application-autoscaling:TagResource", "application-autoscaling:PutScalingPolicy", "application-autoscaling:DeleteScalingPolicy", "application-autoscaling:PutScheduledAction", "application-autoscaling:DeleteScheduledAction"},
 			s.arn("application-autoscaling", "scalable-target/*")).when(map[string]map[string][]string{"StringEquals": {"application-autoscaling:service-namespace": {"ecs"}}}),
 		allow("ReadScaling", []string{"application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies", "application-autoscaling:DescribeScheduledActions"}, "*"),

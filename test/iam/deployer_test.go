@@ -187,5 +187,6 @@ func TestDeployer(t *testing.T) {
 	for _, no := range asked.no {
 		t.Errorf("not allowed: %s", no)
 	}
-	needed(t, policy, asked.asks, "Login", "Ledger", "Balancers", "TagBalancers")
+	needed(t, policy, asked.asks, "Login", "Ledger", "Balancers", "TagBalancers",
+		"Claim", "SecretVersions", "Secrets", "SecretCopies", "Schedules", "ListNames", "Names")
 }
