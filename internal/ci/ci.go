@@ -15,13 +15,14 @@ import (
 //go:embed templates
 var files embed.FS
 
-var templates = template.Must(template.New("").Delims("[[", "]]").Funcs(template.FuncMap{"upper": upper}).ParseFS(files, "templates/*"))
+var templates = template.Must(template.New("").Delims("[[", "]]").Funcs(template.FuncMap{"upper": upper, "others": others, "asking": asking}).ParseFS(files, "templates/*"))
 
 // Stage is a stage of the delivery.
 type Stage struct {
 	Name        string // deploy-qa
 	Kind        string // test, build, push, scan, approve, deploy, smoke, verify
 	Environment string // of the last four
+	Approvals   int    // of approve: how many people are asked
 }
 
 // Delivery is what is delivered.
@@ -76,6 +77,24 @@ func (d Delivery) Before(i int) string {
 		return ""
 	}
 	return d.Stages[i-1].Name
+}
+
+// question is one approval of a stage.
+type question struct {
+	Delivery Delivery
+	Stage    Stage
+	Number   int
+}
+
+func asking(d Delivery, s Stage, number int) question { return question{d, s, number} }
+
+// others numbers the approvals after the first.
+func others(approvals int) []int {
+	var out []int
+	for n := 2; n <= approvals; n++ {
+		out = append(out, n)
+	}
+	return out
 }
 
 func upper(s string) string {

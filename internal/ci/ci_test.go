@@ -12,8 +12,9 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-var shop = Delivery{Service: "shop", Folder: "services/shop", Branch: "main", Stages: []Stage{{"test", "test", ""}, {"build", "build", ""}, {"push", "push", ""}, {"scan", "scan", ""},
-	{"deploy-qa", "deploy", "qa"}, {"smoke-qa", "smoke", "qa"}, {"approve-prod", "approve", "prod"}, {"deploy-prod", "deploy", "prod"}, {"verify-prod", "verify", "prod"}}}
+var shop = Delivery{Service: "shop", Folder: "services/shop", Branch: "main", Stages: []Stage{{Name: "test", Kind: "test"}, {Name: "build", Kind: "build"}, {Name: "push", Kind: "push"}, {Name: "scan", Kind: "scan"},
+	{Name: "deploy-qa", Kind: "deploy", Environment: "qa"}, {Name: "smoke-qa", Kind: "smoke", Environment: "qa"}, {Name: "approve-prod", Kind: "approve", Environment: "prod", Approvals: 2},
+	{Name: "deploy-prod", Kind: "deploy", Environment: "prod"}, {Name: "verify-prod", Kind: "verify", Environment: "prod"}}}
 
 func TestDefinitions(t *testing.T) {
 	for _, s := range Systems {

@@ -61,7 +61,7 @@ Jenkinsfile is one line.`,
 				d.Branch = b[0]
 			}
 			for _, s := range stagesOf(pr.file) {
-				d.Stages = append(d.Stages, ci.Stage{Name: s.Name(), Kind: string(s.Kind), Environment: s.Environment})
+				d.Stages = append(d.Stages, ci.Stage{Name: s.Name(), Kind: string(s.Kind), Environment: s.Environment, Approvals: pr.file.Promotion[s.Environment].Approvals})
 			}
 			path, text := filepath.Join(root, filepath.FromSlash(system.Path)), []byte(nil)
 			if library {

@@ -141,6 +141,9 @@ func (pr *project) smoke(ctx context.Context, env string) error {
 	if err != nil {
 		return err
 	}
+	if spec.Route == nil { // nor has a job a service to look up
+		return nil
+	}
 	cloud, err := pr.cloudOf(env)
 	if err != nil {
 		return err
@@ -149,7 +152,7 @@ func (pr *project) smoke(ctx context.Context, env string) error {
 	if err != nil {
 		return fmt.Errorf("looking up the service: %w", err)
 	}
-	if spec.Route == nil || st.URL == "" {
+	if st.URL == "" {
 		return nil
 	}
 	want := service.Smoke{Path: spec.Route.Health.Path, Status: 200}
@@ -240,6 +243,9 @@ func (pr *project) runningIn(ctx context.Context, env, repo string) (image.Diges
 	spec, _, err := pr.spec(env)
 	if err != nil {
 		return "", err
+	}
+	if spec.Kind == service.KindJob { // no service says what runs; what was deployed is what is started
+		return now.Digest, nil
 	}
 	cloud, err := pr.cloudOf(env)
 	if err != nil {

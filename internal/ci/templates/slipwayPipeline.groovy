@@ -1,22 +1,28 @@
 // Written by "slipway ci init jenkins --library": put it into vars/ of a shared library. A team's
 // Jenkinsfile is then one line: slipwayPipeline()
-// folder: where slipway.yaml is; label: of the agents.
+// folder: where slipway.yaml is; label: of the agents; branch: whose commits are delivered.
 def call(Map config = [:]) {
   def folder = config.folder ?: '.'
   def label = config.label ?: ''
+  def branch = config.branch ?: 'main'
   properties([buildDiscarder(logRotator(numToKeepStr: '50'))])
   timestamps {
     ansiColor('xterm') {
       def stages = []
+      def service = ''
       node(label) {
         checkout scm
         dir(folder) {
           sh 'slipway check'
           stages = sh(script: 'slipway pipeline stages', returnStdout: true).trim().split('\n') as List
+          service = sh(script: "sed -n 's/^service: *//p' slipway.yaml", returnStdout: true).trim()
         }
       }
       for (int i = 0; i < stages.size(); i++) {
         def name = stages[i]
+        if (env.BRANCH_NAME != null && env.BRANCH_NAME != branch && !(name in ['test', 'build'])) {
+          continue // other branches are tested and built, not delivered
+        }
         stage(name) {
           if (name.startsWith('approve-')) {
             def code = 0
@@ -24,7 +30,7 @@ def call(Map config = [:]) {
               checkout scm
               dir(folder) { code = sh(script: "slipway pipeline run --stage ${name}", returnStatus: true) }
             }
-            if (code == 7) {
+            while (code == 7) { // until as many as are needed have said yes
               // No agent is held while people think.
               def said = input(message: "Deliver to ${name.substring(8)}?", ok: 'Go on', submitterParameter: 'APPROVER', parameters: [
                 choice(name: 'DECISION', choices: ['approve', 'reject'], description: 'What is recorded beside the image'),
@@ -33,21 +39,19 @@ def call(Map config = [:]) {
                 checkout scm
                 dir(folder) {
                   withEnv(["APPROVER=${said.APPROVER}", "DECISION=${said.DECISION}", "NOTE=${said.NOTE}", "ENVIRONMENT=${name.substring(8)}"]) {
-                    sh '''
+                    code = sh(returnStatus: true, script: '''
                       if [ "$DECISION" = reject ]; then slipway approve "$ENVIRONMENT" --reject --by "$APPROVER" --note "$NOTE"; fi
                       slipway pipeline run --stage "approve-$ENVIRONMENT" --approve-as "$APPROVER" --note "$NOTE $BUILD_URL"
-                    '''
+                    ''')
                   }
                 }
               }
-            } else if (code != 0) {
+            }
+            if (code != 0) {
               error("${name} ended with ${code}: 8 is superseded by a newer commit, 9 rejected")
             }
           } else {
-            if (name.startsWith('deploy-')) {
-              milestone(ordinal: i)
-            }
-            lock(resource: "slipway-${env.JOB_NAME}-${name}") {
+            def work = {
               node(label) {
                 checkout scm
                 dir(folder) {
@@ -58,6 +62,12 @@ def call(Map config = [:]) {
                   }
                 }
               }
+            }
+            if (name.startsWith('deploy-')) {
+              milestone(ordinal: i)
+              lock(resource: "slipway-${service}-${name.substring(7)}") { work() }
+            } else {
+              work()
             }
           }
         }

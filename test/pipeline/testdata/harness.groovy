@@ -67,6 +67,8 @@ class Steps extends Block {
   }
   def dir(String path, Closure c) { def before = run.folder; run.folder = new File(before, path); try { nested(c) } finally { run.folder = before } }
   def script(Closure c) { nested(c) }
+  def node(String label, Closure c) { run.on { nested(c) } }
+  def checkout(String scm) {}
   def echo(String s) { run.say s }
   def error(String s) { throw new Failed(s) }
   def junit(Map m) {
@@ -100,6 +102,7 @@ class When extends Block {
   def beforeAgent(boolean b) {}
   def beforeInput(boolean b) {}
   def environment(Map m) { only(m, ['name', 'value'], 'environment'); ok = ok && run.env[m.name] == m.value }
+  def expression(Closure c) { c.delegate = new Steps(run: run); c.resolveStrategy = Closure.DELEGATE_ONLY; ok = ok && c.call() }
 }
 
 class Parameters extends Block {
@@ -124,7 +127,7 @@ class Post extends Block {
   def success(Closure c) { conditions.success = c }
   def failure(Closure c) { conditions.failure = c }
   def aborted(Closure c) { conditions.aborted = c }
-  void end(String result) { [result, 'always'].each { if (conditions[it]) into(new Steps(), conditions[it]) } }
+  void end(String result) { ['always', result].each { if (conditions[it]) into(new Steps(), conditions[it]) } }
 }
 
 class Stage extends Block {
@@ -164,7 +167,15 @@ class Pipeline extends Block {
   def any = 'any', none = 'none'
   def agent(String kind) { if (kind != 'none') throw new Refused('this harness knows agent none at the top') }
   def options(Closure c) { into(new Options(), c) }
-  def stages(Closure c) { into(new Stages(), c) }
+  def postBody
+  def post(Closure c) { postBody = c }
+  def stagesBody
+  def stages(Closure c) { stagesBody = c }
+  void go() {
+    def post = postBody ? into(new Post(), postBody) : new Post(run: run)
+    try { into(new Stages(), stagesBody) } catch (Aborted e) { post.end('aborted'); throw e } catch (Failed e) { post.end('failure'); throw e }
+    post.end('success')
+  }
 }
 
 // Scripted is what a shared library's step may call.
@@ -174,8 +185,6 @@ class Scripted extends Steps {
   def buildDiscarder(LogRotator r) {}
   def timestamps(Closure c) { nested(c) }
   def ansiColor(String s, Closure c) { nested(c) }
-  def node(String label, Closure c) { run.on { nested(c) } }
-  def checkout(String scm) {}
   def stage(String name, Closure c) { run.say "stage $name"; run.stage = name; nested(c) }
   def lock(Map m, Closure c) { only(m, ['resource'], 'lock'); run.locks << m.resource; nested(c) }
   def withEnv(List l, Closure c) { l.each { def (k, v) = it.split('=', 2) as List; run.env[k] = v }; nested(c) }
@@ -193,12 +202,12 @@ class Scripted extends Steps {
   }
 }
 
-def run = new Run(repository: args[1], work: args[2], answers: new JsonSlurper().parse(new File(args[3])), env: [BUILD_URL: 'http://jenkins.test/job/7/', JOB_NAME: 'shop'])
+def run = new Run(repository: args[1], work: args[2], answers: new JsonSlurper().parse(new File(args[3])), env: [BUILD_URL: 'http://jenkins.test/job/7/', JOB_NAME: 'shop', BRANCH_NAME: System.getenv('BRANCH_NAME')].findAll { it.value != null })
 def result = 'SUCCESS', code = 0
 try {
   def file = new File(args[0])
   def binding = new Binding()
-  binding.setVariable('pipeline', { Closure c -> new Block(run: run).into(new Pipeline(), c) })
+  binding.setVariable('pipeline', { Closure c -> new Block(run: run).into(new Pipeline(), c).go() })
   def script = new GroovyShell(this.class.classLoader, binding).parse(file)
   if (file.name == 'Jenkinsfile') {
     script.run()
