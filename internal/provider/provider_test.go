@@ -340,6 +340,9 @@ func TestRenderedModules(t *testing.T) {
 				listeners[spec.Cluster] = map[string]bool{}
 			}
 			listeners[spec.Cluster][env] = true
+			if spec.Route != nil {
+				listeners[spec.Cluster][spec.Route.Listener] = true
+			}
 			config.WriteString(strings.Replace(resourceOnly(string(module)), `"this" {`, fmt.Sprintf(`"s%d" {
   depends_on = [slipway_cluster.%s]`, len(specs), spec.Cluster), 1))
 		}
@@ -347,7 +350,7 @@ func TestRenderedModules(t *testing.T) {
 	for cluster, names := range listeners {
 		fmt.Fprintf(&config, "resource \"slipway_cluster\" %q {\n  name = %q\n  balancer = { listeners = {", cluster, cluster)
 		for name := range names {
-			fmt.Fprintf(&config, " %s = { port = 80 },", name)
+			fmt.Fprintf(&config, " %q = { port = 80 },", name)
 		}
 		config.WriteString(" } }\n}\n")
 	}
