@@ -2,12 +2,15 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
@@ -53,7 +56,9 @@ func (t *toolchain) install() error {
 		if err != nil {
 			return fmt.Errorf("finding the user's cache folder: %w", err)
 		}
-		t.dir = filepath.Join(cache, "slipway")
+		if t.dir, err = ownFolder(filepath.Join(cache, "slipway", "programs"), time.Now()); err != nil {
+			return err
+		}
 	}
 	abs, err := filepath.Abs(t.dir)
 	if err != nil {
@@ -71,6 +76,39 @@ func (t *toolchain) install() error {
 		return err
 	}
 	return tfexec.WriteConfig(t.config(), t.mirror())
+}
+
+// unusedFor is how long the provider of a program that is not used stays in the cache.
+const unusedFor = 3 * 24 * time.Hour
+
+// ownFolder is the folder of this very program below the cache: another build of Slipway has another
+// provider, and Terraform must not find that of one in the middle of a run of the other. What was not
+// used for some days is removed.
+func ownFolder(cache string, now time.Time) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("finding this program: %w", err)
+	}
+	if self, err = filepath.EvalSymlinks(self); err != nil {
+		return "", fmt.Errorf("finding this program: %w", err)
+	}
+	info, err := os.Stat(self)
+	if err != nil {
+		return "", fmt.Errorf("looking at this program: %w", err)
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%d\x00%d", self, info.Size(), info.ModTime().UnixNano()))
+	dir := filepath.Join(cache, hex.EncodeToString(sum[:6]))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", fmt.Errorf("making the provider's folder: %w", err)
+	}
+	_ = os.Chtimes(dir, now, now) // says that it is used; if it cannot, it is made again in some days
+	others, _ := os.ReadDir(cache)
+	for _, o := range others {
+		if info, err := o.Info(); err == nil && o.IsDir() && now.Sub(info.ModTime()) > unusedFor {
+			_ = os.RemoveAll(filepath.Join(cache, o.Name())) // what is left goes next time
+		}
+	}
+	return dir, nil
 }
 
 func (t *toolchain) mirror() string { return filepath.Join(t.dir, "providers") }
