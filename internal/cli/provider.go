@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 )
@@ -28,6 +30,13 @@ is printed where you want it.`,
 		Example: `  slipway provider install
   slipway provider install --dir ./terraform-plugins`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if dir == "" { // a place that stays: somebody's variable names it
+				cache, err := os.UserCacheDir()
+				if err != nil {
+					return fmt.Errorf("finding the user's cache folder: %w", err)
+				}
+				dir = filepath.Join(cache, "slipway")
+			}
 			t := toolchain{dir: dir}
 			if err := t.install(); err != nil {
 				return err
