@@ -34,7 +34,12 @@ func scripted() *world {
 
 func in(t *testing.T, do func(t *testing.T, w *world)) {
 	t.Helper()
-	synctest.Test(t, func(t *testing.T) { do(t, scripted()) })
+	synctest.Test(t, func(t *testing.T) {
+		w := scripted()
+		w.turns = true
+		w.turn.Lock()
+		do(t, w)
+	})
 }
 
 func mustApply(t *testing.T, w *world, tg Target) Outcome {

@@ -14,12 +14,8 @@ func TestTwoDeploymentsOfOneServiceDoNotMix(t *testing.T) {
 			t.Errorf("after the end there is a lease: %+v", w.lease)
 		}
 		w.scripts[better] = script{after: 5 * time.Minute} // longer than a term: it is renewed
-		ended := make(chan error)
-		go func() {
-			_, err := w.engine().Apply(t.Context(), target(better), nil)
-			ended <- err
-		}()
-		time.Sleep(3 * time.Minute)
+		end := w.begin(func() error { _, err := w.engine().Apply(t.Context(), target(better), nil); return err })
+		w.sleep(3 * time.Minute)
 		before := len(w.calls)
 		for _, f := range []func() error{
 			func() error { _, err := w.engine().Apply(t.Context(), target(good), nil); return err },
@@ -35,7 +31,7 @@ func TestTwoDeploymentsOfOneServiceDoNotMix(t *testing.T) {
 		if len(w.calls) != before {
 			t.Errorf("who was refused did %q", w.calls[before:])
 		}
-		if err := <-ended; err != nil || w.lease != nil {
+		if err := end(); err != nil || w.lease != nil {
 			t.Errorf("the first ends with %v, lease %+v", err, w.lease)
 		}
 	})
@@ -57,14 +53,10 @@ func TestALeaseThatEndedIsTakenOver(t *testing.T) {
 func TestWhoLosesTheLeaseStopsActing(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		mustApply(t, w, target(good))
-		ended := make(chan error)
-		go func() {
-			_, err := w.engine().Apply(t.Context(), target(stuck), nil)
-			ended <- err
-		}()
-		time.Sleep(time.Minute)
+		end := w.begin(func() error { _, err := w.engine().Apply(t.Context(), target(stuck), nil); return err })
+		w.sleep(time.Minute)
 		w.lease = &Lease{Holder: "bob", Doing: "roll back", Since: time.Now(), Until: time.Now().Add(time.Hour), Version: w.lease.Version + 1}
-		err := <-ended
+		err := end()
 		var lost *LeaseError
 		if !errors.As(err, &lost) || !lost.Lost || lost.Lease.Holder != "bob" {
 			t.Errorf("error %v", err)

@@ -16,30 +16,24 @@ func TestRollbackTakesOverAStuckDeployment(t *testing.T) {
 	in(t, func(t *testing.T, w *world) {
 		mustApply(t, w, target(good))
 		mustApply(t, w, target(better))
-		ended := make(chan error)
-		go func() {
-			_, err := w.engine().Apply(t.Context(), target(stuck), nil)
-			ended <- err
-		}()
-		time.Sleep(30 * time.Second)
+		deploy := func() error { _, err := w.engine().Apply(t.Context(), target(stuck), nil); return err }
+		end := w.begin(deploy)
+		w.sleep(30 * time.Second)
 		out, err := w.engine().Rollback(t.Context(), target(good).Ref(), "", nil)
 		if err != nil || out.Status != "ROLLBACK_SUCCESSFUL" || w.service.TaskDefinition != w.definitions[1].ARN {
 			t.Errorf("rollback: %+v, %v; the service runs %s", out, err, w.service.TaskDefinition)
 		}
-		if f := failureOf(t, <-ended); !f.RolledBack {
+		if f := failureOf(t, end()); !f.RolledBack {
 			t.Errorf("who deployed sees %+v", f)
 		}
 		// With a name, what is named comes after what was stopped.
-		go func() {
-			_, err := w.engine().Apply(t.Context(), target(stuck), nil)
-			ended <- err
-		}()
-		time.Sleep(30 * time.Second)
+		end = w.begin(deploy)
+		w.sleep(30 * time.Second)
 		out, err = w.engine().Rollback(t.Context(), target(good).Ref(), w.definitions[0].ARN, nil)
 		if err != nil || out.Image != good || w.service.TaskDefinition != w.definitions[0].ARN {
 			t.Errorf("rollback to the first: %+v, %v", out, err)
 		}
-		if err := <-ended; err == nil {
+		if err := end(); err == nil {
 			t.Error("who deployed what was stopped is told it went well")
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/listener"
@@ -35,6 +36,8 @@ type world struct {
 	n           int
 	smoke       int
 	later       []event
+	turns       bool       // engines and the test use the world one at a time
+	turn        sync.Mutex // whose turn it is
 	leases
 }
 
@@ -100,7 +103,48 @@ func newWorld() *world {
 }
 
 func (w *world) engine() *Engine {
-	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases, Schedules: w, Registries: w}, bubbleClock{})
+	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases, Schedules: w, Registries: w}, w.clock())
+}
+
+// clock lets others have their turn while an engine waits, where the test takes turns.
+func (w *world) clock() Clock {
+	if w.turns {
+		return turnClock{world: w}
+	}
+	return bubbleClock{}
+}
+
+type turnClock struct {
+	bubbleClock
+	world *world
+}
+
+func (c turnClock) Wait(ctx context.Context, d time.Duration) error {
+	c.world.turn.Unlock()
+	defer c.world.turn.Lock()
+	return c.bubbleClock.Wait(ctx, d)
+}
+
+// begin runs f beside the test, which has its turn whenever f waits, and returns the end of it.
+func (w *world) begin(f func() error) (end func() error) {
+	ended := make(chan error, 1)
+	go func() {
+		w.turn.Lock()
+		defer w.turn.Unlock()
+		ended <- f()
+	}()
+	return func() error {
+		w.turn.Unlock()
+		defer w.turn.Lock()
+		return <-ended
+	}
+}
+
+// sleep lets others have their turn for so long.
+func (w *world) sleep(d time.Duration) {
+	w.turn.Unlock()
+	defer w.turn.Lock()
+	time.Sleep(d)
 }
 
 type bubbleClock struct{}
