@@ -55,12 +55,9 @@ func (s *service) startScan(ctx context.Context, in *ecrapi.StartImageScanInput)
 		return nil, err
 	}
 	id := idOf(*in.ImageId)
-	im, fail, err := s.Store.Image(r.Name, id)
+	im, err := s.find(r.Name, id)
 	if err != nil {
-		return nil, shown(err)
-	}
-	if fail != nil {
-		return nil, s.notFound(id, r.Name)
+		return nil, err
 	}
 	scan := s.scanOf(r.Name, im)
 	if err := s.Store.Scanned(r.Name, im.Digest, scan); err != nil {
@@ -77,12 +74,9 @@ func (s *service) findings(ctx context.Context, in *ecrapi.DescribeImageScanFind
 		return nil, err
 	}
 	id := idOf(*in.ImageId)
-	im, fail, err := s.Store.Image(r.Name, id)
+	im, err := s.find(r.Name, id)
 	if err != nil {
-		return nil, shown(err)
-	}
-	if fail != nil {
-		return nil, s.notFound(id, r.Name)
+		return nil, err
 	}
 	if im.Scan == nil {
 		return nil, wire.Errorf("ScanNotFoundException", "Image scan does not exist for the image with '{imageDigest:%s, imageTag:%s}' in the repository with name '%s' in the registry with id '%s'",
@@ -103,4 +97,16 @@ func (s *service) findings(ctx context.Context, in *ecrapi.DescribeImageScanFind
 		}
 	}
 	return out, nil
+}
+
+// find returns an image of a repository, or the error that AWS answers for one that is not there.
+func (s *service) find(repository string, id registry.ImageID) (*registry.Image, error) {
+	im, fail, err := s.Store.Image(repository, id)
+	if err != nil {
+		return nil, shown(err)
+	}
+	if fail != nil {
+		return nil, s.notFound(id, repository)
+	}
+	return im, nil
 }

@@ -74,12 +74,8 @@ func (s *service) replicationStatus(ctx context.Context, in *ecrapi.DescribeImag
 		return nil, err
 	}
 	id := idOf(*in.ImageId)
-	_, fail, err := s.Store.Image(r.Name, id)
-	if err != nil {
-		return nil, shown(err)
-	}
-	if fail != nil {
-		return nil, s.notFound(id, r.Name)
+	if _, err := s.find(r.Name, id); err != nil {
+		return nil, err
 	}
 	out := &ecrapi.DescribeImageReplicationStatusOutput{ImageId: in.ImageId, RepositoryName: &r.Name, ReplicationStatuses: []ecrapi.ImageReplicationStatus{}}
 	for _, rule := range s.replication().Rules {
@@ -268,12 +264,9 @@ func (s *service) signingStatus(ctx context.Context, in *ecrapi.DescribeImageSig
 		return nil, err
 	}
 	id := idOf(*in.ImageId)
-	im, fail, err := s.Store.Image(r.Name, id)
+	im, err := s.find(r.Name, id)
 	if err != nil {
-		return nil, shown(err)
-	}
-	if fail != nil {
-		return nil, s.notFound(id, r.Name)
+		return nil, err
 	}
 	id.Digest = im.Digest
 	out := &ecrapi.DescribeImageSigningStatusOutput{ImageId: wire.Ptr(apiID(id)), RegistryId: &s.Account, RepositoryName: &r.Name, SigningStatuses: []ecrapi.ImageSigningStatus{}}
