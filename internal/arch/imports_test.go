@@ -24,7 +24,7 @@ var (
 	}
 	engines = []string{
 		"internal/step", "internal/deploy", "internal/clusterinfra", "internal/release", "internal/pipeline",
-		"internal/drain", "internal/rotate", "internal/autoscale", "internal/simulate",
+		"internal/secrets", "internal/drain", "internal/rotate", "internal/autoscale", "internal/simulate",
 	}
 	adapters = []string{
 		"internal/awscloud", "internal/registry", "internal/build", "internal/tfexec", "internal/local", "internal/secretsource", "internal/notify",

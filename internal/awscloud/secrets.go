@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/slipway-ecs/slipway/internal/secrets"
 )
 
 // SecretVersion is the version a parameter or secret has now, without reading its value. from is
@@ -95,19 +97,11 @@ func (c *Cloud) currentVersion(ctx context.Context, name string) (string, error)
 	return "", nil
 }
 
-// SecretCopy is a secret of another store, kept in Secrets Manager.
-type SecretCopy struct {
-	Name    string
-	Version string // id of the version: a UUID that follows from the source and its version
-	Value   string
-	Tags    map[string]string
-}
-
 // KeepSecret makes the secret have the version. Each version keeps a stage of its own, so that those
 // which running tasks and earlier releases name are not cleared away; AWS takes twenty stages a
 // secret, of which the oldest give way.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
-func (c *Cloud) KeepSecret(ctx context.Context, s SecretCopy) error {
+func (c *Cloud) KeepSecret(ctx context.Context, s secrets.Copy) error {
 	api := secretsmanager.NewFromConfig(c.cfg)
 	was, err := api.DescribeSecret(ctx, &secretsmanager.DescribeSecretInput{SecretId: &s.Name})
 	if is(err, "ResourceNotFoundException") {
@@ -139,7 +133,7 @@ func (c *Cloud) KeepSecret(ctx context.Context, s SecretCopy) error {
 // heldVersions leaves room below AWS's twenty for the stages of its own.
 const heldVersions = 15
 
-func (c *Cloud) hold(ctx context.Context, api *secretsmanager.Client, s SecretCopy, stages map[string][]string) error {
+func (c *Cloud) hold(ctx context.Context, api *secretsmanager.Client, s secrets.Copy, stages map[string][]string) error {
 	mine := "slipway-" + s.Version
 	var held []string
 	for version, names := range stages {

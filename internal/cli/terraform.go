@@ -12,9 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/provider"
+	"github.com/slipway-ecs/slipway/internal/secrets"
 	"github.com/slipway-ecs/slipway/internal/service"
 	"github.com/slipway-ecs/slipway/internal/service/render"
 	"github.com/slipway-ecs/slipway/internal/tfexec"
@@ -136,7 +136,7 @@ type planned struct {
 	plan   tfexec.Plan
 	spec   service.Spec
 	image  string
-	copies []awscloud.SecretCopy // to be kept before it is applied
+	copies []secrets.Copy // to be kept before it is applied
 }
 
 const planFile = "plan.tfplan"
@@ -147,7 +147,7 @@ func (pr *project) plan(ctx context.Context, env, imageRef, releaseName string) 
 	if err != nil {
 		return nil, err
 	}
-	copies, err := pr.resolveSecrets(ctx, &spec)
+	spec, copies, err := pr.resolveSecrets(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
