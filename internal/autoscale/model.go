@@ -29,6 +29,7 @@ type Host struct {
 	InService          bool   // in its group
 	Protected          bool   // from scale-in
 	Leaving            bool   // it drains, or is asked to
+	Changing           bool   // it was given tasks while the cluster was looked at: Tasks lacks them
 	Tasks              []Task // neither stopped nor to stop
 }
 

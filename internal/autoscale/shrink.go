@@ -206,6 +206,8 @@ func keeps(s *State, h *Host, now time.Time, cfg Config) string {
 		return "its group is being rotated"
 	case g.Desired <= g.Min:
 		return fmt.Sprintf("group %s is at its minimum of %d", g.Name, g.Min)
+	case h.Changing:
+		return "it is given tasks just now"
 	case h.Protected:
 		return "it is protected from scale-in"
 	case now.Sub(h.RegisteredAt) < cfg.MinAge:

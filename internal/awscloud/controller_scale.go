@@ -17,6 +17,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/autoscale"
 	"github.com/slipway-ecs/slipway/internal/capacity"
 	"github.com/slipway-ecs/slipway/internal/drain"
+	"github.com/slipway-ecs/slipway/internal/placement"
 )
 
 // Autoscale is the engine that sizes a cluster.
@@ -51,6 +52,7 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 		at[x.ID] = len(s.Hosts)
 		s.Hosts = append(s.Hosts, x)
 	}
+	newcomers(f, s.Hosts)
 	placed := map[string]int{}  // tasks of a service that stay where they are
 	primary := map[string]int{} // of its newest deployment, of those
 	for _, t := range f.tasks {
@@ -123,6 +125,23 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 		s.Groups = append(s.Groups, x)
 	}
 	return s, nil
+}
+
+// newcomers frees, on each host that was given tasks after the tasks were read, what these hold: they are
+// among the tasks that seem to have no place yet, and counted twice the cluster would grow for them again.
+// Such a host is Changing.
+func newcomers(f *fleet, hosts []autoscale.Host) {
+	seen, held := map[string]int{}, map[string]placement.Resources{}
+	for _, t := range f.tasks {
+		arn := aws.ToString(t.ContainerInstanceArn)
+		seen[arn]++
+		held[arn] = held[arn].Plus(f.need(aws.ToString(t.TaskDefinitionArn), "", nil).Resources)
+	}
+	for k, h := range f.hosts {
+		if arn := aws.ToString(h.ContainerInstanceArn); int(h.RunningTasksCount+h.PendingTasksCount) > seen[arn] {
+			hosts[k].Used, hosts[k].Changing = held[arn], true
+		}
+	}
 }
 
 // pinned says why a task cannot be moved, as a scale-in sees it.

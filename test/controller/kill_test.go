@@ -3,7 +3,9 @@ package controller
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,4 +216,41 @@ func (op *operationUnderTest) run(t *testing.T, n int, after bool) []string {
 	}
 	op.check(w, w.look(), first)
 	return d.calls
+}
+
+// late is a connection whose reading of container instances waits for something: so that the tasks were
+// read before it, and the instances after.
+type late struct {
+	once sync.Once
+	wait func()
+}
+
+func (l *late) Do(r *http.Request) (*http.Response, error) {
+	if op, err := operation(r); err != nil {
+		return nil, err
+	} else if op == "ListContainerInstances" {
+		l.once.Do(l.wait)
+	}
+	return http.DefaultClient.Do(r)
+}
+
+// The cluster is read call by call, and ECS places tasks meanwhile: what found its place between two of
+// the calls is not grown for a second time.
+func TestTasksPlacedWhileLooking(t *testing.T) {
+	w := newWorld(t, 0, 10)
+	if err := w.engines(nil).turn(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	wanted := *w.describe().DesiredCapacity
+	// The instances may be there before the tasks are read: then this shows nothing, and fails nothing.
+	e := w.engines(&late{wait: func() {
+		w.until("the tasks run", func(s *drain.State) bool { return s.Services["web"].Running == 10 })
+	}})
+	ds, err := e.scale.Step(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := *w.describe().DesiredCapacity; n != wanted {
+		t.Errorf("the group wants %d instances, and %d before: %v", n, wanted, ds)
+	}
 }
