@@ -161,6 +161,8 @@ func throttled(service string) *Error {
 	switch service {
 	case "ec2":
 		return &Error{Code: "RequestLimitExceeded", Message: "Request limit exceeded.", Status: http.StatusServiceUnavailable}
+	case "s3":
+		return &Error{Code: "SlowDown", Message: "Please reduce your request rate.", Status: http.StatusServiceUnavailable}
 	case "autoscaling", "elbv2", "iam", "sts", "cloudwatch", "sns":
 		return &Error{Code: "Throttling", Message: "Rate exceeded"}
 	}

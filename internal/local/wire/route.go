@@ -19,7 +19,8 @@ const (
 	awsQuery
 	ec2Query
 	rpcCBOR
-	rest // restJson1
+	rest    // restJson1
+	restXML // of S3, whose requests are handled as they are
 )
 
 // route is where a request goes.
@@ -50,7 +51,7 @@ func (s *Server) route(r *http.Request, id *Identity) (*route, http.Handler) {
 		id.Account = sc.accessKey // a way to act as another account
 	}
 	if sc.service == "s3" {
-		return nil, s.fallbackFor("/", true)
+		return s.root()
 	}
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
 		if i := strings.LastIndexByte(target, '.'); i > 0 {
@@ -78,6 +79,14 @@ func (s *Server) route(r *http.Request, id *Identity) (*route, http.Handler) {
 			rt.op, rt.names = op, names
 		}
 		return rt, nil
+	}
+	return s.root()
+}
+
+// root is where requests for S3 go, and those that are for no other service.
+func (s *Server) root() (*route, http.Handler) {
+	if svc := s.s3(); svc != nil {
+		return &route{svc: svc, proto: restXML}, nil
 	}
 	return nil, s.fallbackFor("/", true)
 }
@@ -141,6 +150,10 @@ func (s *Server) queryRoute(r *http.Request, query url.Values, sc scope) *route 
 	}
 	if rt.svc == nil {
 		return nil
+	}
+	if rt.svc.model.ID == "sqs" && rt.form.Get("QueueUrl") == "" && strings.Count(r.URL.Path, "/") == 2 {
+		// Sent to the URL of a queue: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-making-api-requests-xml.html
+		rt.form.Set("QueueUrl", "http://"+r.Host+r.URL.Path)
 	}
 	rt.proto = awsQuery
 	if rt.svc.model.Protocols[0] == "ec2" {

@@ -88,7 +88,8 @@ func (s *Server) Service(id string) *Service {
 }
 
 // Fallback sends requests that are not for an AWS service of the models and whose path begins with
-// prefix to h; the longest prefix wins. "/" also gets everything signed for S3.
+// prefix to h; the longest prefix wins. "/" also gets everything signed for S3, if S3 has no operations
+// here (HandleHTTP).
 func (s *Server) Fallback(prefix string, h http.Handler) {
 	s.fallbacks = append(s.fallbacks, fallback{prefix, h})
 	slices.SortStableFunc(s.fallbacks, func(a, b fallback) int { return len(b.prefix) - len(a.prefix) })
@@ -156,6 +157,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := WithCaller(r.Context(), id)
 	if h != nil {
 		h.ServeHTTP(w, r.WithContext(ctx))
+		return
+	}
+	if route != nil && route.proto == restXML {
+		s.serveHTTP(ctx, w, r.WithContext(ctx), route.svc)
 		return
 	}
 	if r.Header.Get("Sec-Fetch-Site") == "cross-site" { // a GET may act here, unlike elsewhere

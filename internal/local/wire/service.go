@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"reflect"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type operation struct {
 	in     *plan
 	out    *plan
 	call   func(ctx context.Context, in any) (any, error)
+	http   http.Handler // of S3: it reads the request and writes the answer itself
 }
 
 // ID is the service's id, "ecs".
@@ -106,7 +108,7 @@ func (s *Service) Operations() []Support {
 // its own goes the way of its clients.
 func Do[In, Out any](ctx context.Context, svc *Service, op string, in *In) (*Out, error) {
 	o := svc.ops[op]
-	if o == nil {
+	if o == nil || o.http != nil {
 		return nil, Errorf("UnknownOperationException", "not supported by this local AWS: %s %s", svc.model.ID, op)
 	}
 	if missing := o.in.missing(in); len(missing) > 0 {

@@ -85,6 +85,9 @@ type signature struct {
 	presigned        bool
 }
 
+// unread is a limit that leaves the body alone, as S3 does.
+const unread = -1
+
 // verify checks the signature of r. It reads the body, at most limit bytes, and puts it back.
 // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
 func verify(r *http.Request, keys Keys, now time.Time, limit int64) error {
@@ -103,20 +106,32 @@ func verify(r *http.Request, keys Keys, now time.Time, limit int64) error {
 	if at.After(now.Add(maxSkew)) || now.After(at.Add(max(maxSkew, sig.expires))) {
 		return errExpired
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
-	if err != nil {
-		return fmt.Errorf("reading the body: %w", err)
+	path, payload := escape(r.URL.EscapedPath(), true), ""
+	if limit == unread {
+		// S3 escapes paths once, and takes the client's word for the body, which is held against it as it
+		// is read: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
+		path = escape(r.URL.Path, true)
+		if payload = r.Header.Get("X-Amz-Content-Sha256"); payload == "" {
+			if payload = r.URL.Query().Get("X-Amz-Content-Sha256"); payload == "" && sig.presigned {
+				payload = "UNSIGNED-PAYLOAD"
+			}
+		}
+	} else {
+		body, err := io.ReadAll(io.LimitReader(r.Body, limit+1))
+		if err != nil {
+			return fmt.Errorf("reading the body: %w", err)
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		if int64(len(body)) > limit {
+			return nil // refused for its size later on
+		}
+		sum := sha256.Sum256(body)
+		payload = hex.EncodeToString(sum[:])
+		if claimed := r.Header.Get("X-Amz-Content-Sha256"); claimed != "" && claimed != payload {
+			return errSignature
+		}
 	}
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	if int64(len(body)) > limit {
-		return nil // refused for its size later on
-	}
-	sum := sha256.Sum256(body)
-	payload := hex.EncodeToString(sum[:])
-	if claimed := r.Header.Get("X-Amz-Content-Sha256"); claimed != "" && claimed != payload {
-		return errSignature
-	}
-	canonical, err := canonicalRequest(r, sig, payload)
+	canonical, err := canonicalRequest(r, sig, path, payload)
 	if err != nil {
 		return err
 	}
@@ -171,14 +186,13 @@ func readSignature(r *http.Request) (signature, error) {
 	return sig, nil
 }
 
-func canonicalRequest(r *http.Request, sig signature, payload string) (string, error) {
+func canonicalRequest(r *http.Request, sig signature, path, payload string) (string, error) {
 	var b strings.Builder
 	b.WriteString(r.Method + "\n")
-	path := r.URL.EscapedPath()
 	if path == "" {
 		path = "/"
 	}
-	b.WriteString(escape(path, true) + "\n")
+	b.WriteString(path + "\n")
 	var pairs []string
 	for k, vs := range r.URL.Query() {
 		if k == "X-Amz-Signature" {
@@ -217,11 +231,16 @@ func escape(s string, slash bool) string {
 }
 
 // authenticate is the verdict on a request, as its service shows it; nil if all is well.
-func (s *Server) authenticate(r *http.Request) error {
+func (s *Server) authenticate(r *http.Request) error { return s.authenticateUpTo(r, s.bodyLimit) }
+
+// authenticateHTTP is authenticate for S3.
+func (s *Server) authenticateHTTP(r *http.Request) error { return s.authenticateUpTo(r, unread) }
+
+func (s *Server) authenticateUpTo(r *http.Request, limit int64) error {
 	if s.keys == nil {
 		return nil
 	}
-	err := verify(r, s.keys, time.Now(), s.bodyLimit)
+	err := verify(r, s.keys, time.Now(), limit)
 	var d *denial
 	if err != nil && !errors.As(err, &d) {
 		return errIncomplete

@@ -33,7 +33,11 @@ type metadata struct {
 
 type operation struct {
 	Input, Output *struct{ Shape, ResultWrapper string }
-	HTTP          *struct{ Method, RequestURI string }
+	HTTP          *struct {
+		Method, RequestURI  string
+		QueryString, Header []string // required, of operations with XML
+	}
+	Deprecated bool
 }
 
 type shape struct {
@@ -93,6 +97,9 @@ func run(dir string) error {
 			return fmt.Errorf("reading %s: %w", path, err)
 		}
 		id := strings.TrimSuffix(filepath.Base(path), ".json")
+		if id == "sqs" {
+			addQuery(&m)
+		}
 		if err := writeModel(&table, id, m); err != nil {
 			return fmt.Errorf("writing the table of %s: %w", id, err)
 		}

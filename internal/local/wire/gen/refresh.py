@@ -2,7 +2,8 @@
 """Write ../model/<service>.json from the AWS service models that botocore carries.
 
 Kept: operations, shapes they reach, constraints and error codes. Dropped: documentation and
-everything a server has no use for. For EC2 only the operations named below keep their shapes.
+everything a server has no use for. For EC2 only the operations named below keep their shapes, for S3
+none does: its bodies are read and written by a library.
 Run it by hand when the models are to be newer (`python3 refresh.py`), then `go generate ./..`.
 """
 import glob
@@ -14,7 +15,7 @@ import botocore
 
 SERVICES = [
     "ecs", "ecr", "elbv2", "logs", "ssm", "secretsmanager", "sts", "iam", "ec2", "autoscaling",
-    "application-autoscaling", "cloudwatch", "events", "sns", "sqs", "servicediscovery", "scheduler",
+    "application-autoscaling", "cloudwatch", "events", "sns", "sqs", "servicediscovery", "scheduler", "s3",
 ]
 
 EC2 = """
@@ -69,12 +70,19 @@ def trim(service):
     paths = sorted(glob.glob(os.path.join(os.path.dirname(botocore.__file__), "data", service, "*", "service-2.json.gz")))
     with gzip.open(paths[-1]) as f:
         m = json.load(f)
-    full = set(EC2) if service == "ec2" else set(m["operations"])
+    full = {"ec2": set(EC2), "s3": set()}.get(service, set(m["operations"]))
     ops, todo = {}, []
     for name, op in sorted(m["operations"].items()):
         o = {}
         if m["metadata"]["protocol"] == "rest-json":
             o["http"] = pick(op["http"], ["method", "requestUri"])
+        if m["metadata"]["protocol"] == "rest-xml":
+            o["http"] = pick(op["http"], ["method", "requestUri"])
+            o["deprecated"] = op.get("deprecated", False)
+            shape = m["shapes"].get(op.get("input", {}).get("shape"), {})
+            for where in ("querystring", "header"):  # what tells this operation from another one of the same path
+                must = [shape["members"][k] for k in shape.get("required", [])]
+                o["http"][where] = sorted(x["locationName"] for x in must if x.get("location") == where)
         if name in full:
             for side in ("input", "output"):
                 if side in op:

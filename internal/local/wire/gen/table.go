@@ -53,6 +53,15 @@ func writeModel(w *bytes.Buffer, id string, m model) error {
 		}
 		w.WriteString("}")
 	}
+	if m.Metadata.Protocol == "rest-xml" {
+		w.WriteString(",\npaths: map[string]string{\n")
+		for _, name := range names {
+			if o := m.Operations[name]; !o.Deprecated { // the newer one has the same path
+				fmt.Fprintf(w, "%q: %q,\n", name, o.HTTP.Method+" "+xmlPath(o))
+			}
+		}
+		w.WriteString("}")
+	}
 	fmt.Fprintf(w, ",\noperations: %q,\nerrors: map[string]errorShape{\n", strings.Join(names, " "))
 	for _, name := range sorted(m.Shapes) {
 		s := m.Shapes[name]
@@ -83,4 +92,15 @@ func writeModel(w *bytes.Buffer, id string, m model) error {
 	}
 	w.WriteString("}},\n")
 	return nil
+}
+
+// xmlPath is the path of an operation, with all that its query must have, and a blank before each header
+// it must have.
+func xmlPath(o operation) string {
+	path, query, _ := strings.Cut(o.HTTP.RequestURI, "?")
+	all := o.HTTP.QueryString
+	if query != "" {
+		all = append([]string{query}, all...)
+	}
+	return strings.Join(append([]string{path + "?" + strings.Join(all, "&")}, o.HTTP.Header...), " ")
 }

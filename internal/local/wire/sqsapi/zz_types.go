@@ -5,8 +5,8 @@ package sqsapi
 
 // AddPermissionInput is the input of AddPermission.
 type AddPermissionInput struct {
-	AWSAccountIds []string `json:"AWSAccountIds,omitzero" aws:"req"`
-	Actions       []string `json:"Actions,omitzero" aws:"req"`
+	AWSAccountIds []string `json:"AWSAccountIds,omitzero" aws:"req,q=AWSAccountId,x=AWSAccountId,flat,item=AWSAccountId"`
+	Actions       []string `json:"Actions,omitzero" aws:"req,q=ActionName,x=ActionName,flat,item=ActionName"`
 	Label         *string  `json:"Label,omitzero" aws:"req"`
 	QueueUrl      *string  `json:"QueueUrl,omitzero" aws:"req"`
 }
@@ -38,21 +38,21 @@ type ChangeMessageVisibilityOutput struct {
 
 // ChangeMessageVisibilityBatchInput is the input of ChangeMessageVisibilityBatch.
 type ChangeMessageVisibilityBatchInput struct {
-	Entries  []ChangeMessageVisibilityBatchRequestEntry `json:"Entries,omitzero" aws:"req"`
+	Entries  []ChangeMessageVisibilityBatchRequestEntry `json:"Entries,omitzero" aws:"req,q=ChangeMessageVisibilityBatchRequestEntry,x=ChangeMessageVisibilityBatchRequestEntry,flat,item=ChangeMessageVisibilityBatchRequestEntry"`
 	QueueUrl *string                                    `json:"QueueUrl,omitzero" aws:"req"`
 }
 
 // ChangeMessageVisibilityBatchOutput is the output of ChangeMessageVisibilityBatch.
 type ChangeMessageVisibilityBatchOutput struct {
-	Failed     []BatchResultErrorEntry                   `json:"Failed,omitzero" aws:"req"`
-	Successful []ChangeMessageVisibilityBatchResultEntry `json:"Successful,omitzero" aws:"req"`
+	Failed     []BatchResultErrorEntry                   `json:"Failed,omitzero" aws:"req,q=BatchResultErrorEntry,x=BatchResultErrorEntry,flat,item=BatchResultErrorEntry"`
+	Successful []ChangeMessageVisibilityBatchResultEntry `json:"Successful,omitzero" aws:"req,q=ChangeMessageVisibilityBatchResultEntry,x=ChangeMessageVisibilityBatchResultEntry,flat,item=ChangeMessageVisibilityBatchResultEntry"`
 }
 
 // CreateQueueInput is the input of CreateQueue.
 type CreateQueueInput struct {
-	Attributes map[string]string `json:"Attributes,omitzero"`
+	Attributes map[string]string `json:"Attributes,omitzero" aws:"q=Attribute,x=Attribute,flat,key=Name,value=Value"`
 	QueueName  *string           `json:"QueueName,omitzero" aws:"req"`
-	Tags       map[string]string `json:"tags,omitzero"`
+	Tags       map[string]string `json:"tags,omitzero" aws:"q=Tag,x=Tag,flat,key=Key,value=Value"`
 }
 
 // CreateQueueOutput is the output of CreateQueue.
@@ -72,14 +72,14 @@ type DeleteMessageOutput struct {
 
 // DeleteMessageBatchInput is the input of DeleteMessageBatch.
 type DeleteMessageBatchInput struct {
-	Entries  []DeleteMessageBatchRequestEntry `json:"Entries,omitzero" aws:"req"`
+	Entries  []DeleteMessageBatchRequestEntry `json:"Entries,omitzero" aws:"req,q=DeleteMessageBatchRequestEntry,x=DeleteMessageBatchRequestEntry,flat,item=DeleteMessageBatchRequestEntry"`
 	QueueUrl *string                          `json:"QueueUrl,omitzero" aws:"req"`
 }
 
 // DeleteMessageBatchOutput is the output of DeleteMessageBatch.
 type DeleteMessageBatchOutput struct {
-	Failed     []BatchResultErrorEntry         `json:"Failed,omitzero" aws:"req"`
-	Successful []DeleteMessageBatchResultEntry `json:"Successful,omitzero" aws:"req"`
+	Failed     []BatchResultErrorEntry         `json:"Failed,omitzero" aws:"req,q=BatchResultErrorEntry,x=BatchResultErrorEntry,flat,item=BatchResultErrorEntry"`
+	Successful []DeleteMessageBatchResultEntry `json:"Successful,omitzero" aws:"req,q=DeleteMessageBatchResultEntry,x=DeleteMessageBatchResultEntry,flat,item=DeleteMessageBatchResultEntry"`
 }
 
 // DeleteQueueInput is the input of DeleteQueue.
@@ -93,13 +93,13 @@ type DeleteQueueOutput struct {
 
 // GetQueueAttributesInput is the input of GetQueueAttributes.
 type GetQueueAttributesInput struct {
-	AttributeNames []string `json:"AttributeNames,omitzero"`
+	AttributeNames []string `json:"AttributeNames,omitzero" aws:"q=AttributeName,x=AttributeName,flat,item=AttributeName"`
 	QueueUrl       *string  `json:"QueueUrl,omitzero" aws:"req"`
 }
 
 // GetQueueAttributesOutput is the output of GetQueueAttributes.
 type GetQueueAttributesOutput struct {
-	Attributes map[string]string `json:"Attributes,omitzero"`
+	Attributes map[string]string `json:"Attributes,omitzero" aws:"q=Attribute,x=Attribute,flat,key=Name,value=Value"`
 }
 
 // GetQueueUrlInput is the input of GetQueueUrl.
@@ -123,7 +123,7 @@ type ListDeadLetterSourceQueuesInput struct {
 // ListDeadLetterSourceQueuesOutput is the output of ListDeadLetterSourceQueues.
 type ListDeadLetterSourceQueuesOutput struct {
 	NextToken *string  `json:"NextToken,omitzero"`
-	QueueUrls []string `json:"queueUrls,omitzero" aws:"req"`
+	QueueUrls []string `json:"queueUrls,omitzero" aws:"req,q=QueueUrl,x=QueueUrl,flat,item=QueueUrl"`
 }
 
 // ListMessageMoveTasksInput is the input of ListMessageMoveTasks.
@@ -134,7 +134,7 @@ type ListMessageMoveTasksInput struct {
 
 // ListMessageMoveTasksOutput is the output of ListMessageMoveTasks.
 type ListMessageMoveTasksOutput struct {
-	Results []ListMessageMoveTasksResultEntry `json:"Results,omitzero"`
+	Results []ListMessageMoveTasksResultEntry `json:"Results,omitzero" aws:"q=ListMessageMoveTasksResultEntry,x=ListMessageMoveTasksResultEntry,flat,item=ListMessageMoveTasksResultEntry"`
 }
 
 // ListQueueTagsInput is the input of ListQueueTags.
@@ -144,7 +144,7 @@ type ListQueueTagsInput struct {
 
 // ListQueueTagsOutput is the output of ListQueueTags.
 type ListQueueTagsOutput struct {
-	Tags map[string]string `json:"Tags,omitzero"`
+	Tags map[string]string `json:"Tags,omitzero" aws:"q=Tag,x=Tag,flat,key=Key,value=Value"`
 }
 
 // ListQueuesInput is the input of ListQueues.
@@ -157,7 +157,7 @@ type ListQueuesInput struct {
 // ListQueuesOutput is the output of ListQueues.
 type ListQueuesOutput struct {
 	NextToken *string  `json:"NextToken,omitzero"`
-	QueueUrls []string `json:"QueueUrls,omitzero"`
+	QueueUrls []string `json:"QueueUrls,omitzero" aws:"q=QueueUrl,x=QueueUrl,flat,item=QueueUrl"`
 }
 
 // PurgeQueueInput is the input of PurgeQueue.
@@ -171,10 +171,10 @@ type PurgeQueueOutput struct {
 
 // ReceiveMessageInput is the input of ReceiveMessage.
 type ReceiveMessageInput struct {
-	AttributeNames              []string `json:"AttributeNames,omitzero"`
+	AttributeNames              []string `json:"AttributeNames,omitzero" aws:"q=AttributeName,x=AttributeName,flat,item=AttributeName"`
 	MaxNumberOfMessages         *int32   `json:"MaxNumberOfMessages,omitzero"`
-	MessageAttributeNames       []string `json:"MessageAttributeNames,omitzero"`
-	MessageSystemAttributeNames []string `json:"MessageSystemAttributeNames,omitzero"`
+	MessageAttributeNames       []string `json:"MessageAttributeNames,omitzero" aws:"q=MessageAttributeName,x=MessageAttributeName,flat,item=MessageAttributeName"`
+	MessageSystemAttributeNames []string `json:"MessageSystemAttributeNames,omitzero" aws:"q=MessageSystemAttributeName,x=MessageSystemAttributeName,flat,item=MessageSystemAttributeName"`
 	QueueUrl                    *string  `json:"QueueUrl,omitzero" aws:"req"`
 	ReceiveRequestAttemptId     *string  `json:"ReceiveRequestAttemptId,omitzero"`
 	VisibilityTimeout           *int32   `json:"VisibilityTimeout,omitzero"`
@@ -183,7 +183,7 @@ type ReceiveMessageInput struct {
 
 // ReceiveMessageOutput is the output of ReceiveMessage.
 type ReceiveMessageOutput struct {
-	Messages []Message `json:"Messages,omitzero"`
+	Messages []Message `json:"Messages,omitzero" aws:"q=Message,x=Message,flat,item=Message"`
 }
 
 // RemovePermissionInput is the input of RemovePermission.
@@ -199,11 +199,11 @@ type RemovePermissionOutput struct {
 // SendMessageInput is the input of SendMessage.
 type SendMessageInput struct {
 	DelaySeconds            *int32                                 `json:"DelaySeconds,omitzero"`
-	MessageAttributes       map[string]MessageAttributeValue       `json:"MessageAttributes,omitzero"`
+	MessageAttributes       map[string]MessageAttributeValue       `json:"MessageAttributes,omitzero" aws:"q=MessageAttribute,x=MessageAttribute,flat,key=Name,value=Value"`
 	MessageBody             *string                                `json:"MessageBody,omitzero" aws:"req"`
 	MessageDeduplicationId  *string                                `json:"MessageDeduplicationId,omitzero"`
 	MessageGroupId          *string                                `json:"MessageGroupId,omitzero"`
-	MessageSystemAttributes map[string]MessageSystemAttributeValue `json:"MessageSystemAttributes,omitzero"`
+	MessageSystemAttributes map[string]MessageSystemAttributeValue `json:"MessageSystemAttributes,omitzero" aws:"q=MessageSystemAttribute,x=MessageSystemAttribute,flat,key=Name,value=Value"`
 	QueueUrl                *string                                `json:"QueueUrl,omitzero" aws:"req"`
 }
 
@@ -218,19 +218,19 @@ type SendMessageOutput struct {
 
 // SendMessageBatchInput is the input of SendMessageBatch.
 type SendMessageBatchInput struct {
-	Entries  []SendMessageBatchRequestEntry `json:"Entries,omitzero" aws:"req"`
+	Entries  []SendMessageBatchRequestEntry `json:"Entries,omitzero" aws:"req,q=SendMessageBatchRequestEntry,x=SendMessageBatchRequestEntry,flat,item=SendMessageBatchRequestEntry"`
 	QueueUrl *string                        `json:"QueueUrl,omitzero" aws:"req"`
 }
 
 // SendMessageBatchOutput is the output of SendMessageBatch.
 type SendMessageBatchOutput struct {
-	Failed     []BatchResultErrorEntry       `json:"Failed,omitzero" aws:"req"`
-	Successful []SendMessageBatchResultEntry `json:"Successful,omitzero" aws:"req"`
+	Failed     []BatchResultErrorEntry       `json:"Failed,omitzero" aws:"req,q=BatchResultErrorEntry,x=BatchResultErrorEntry,flat,item=BatchResultErrorEntry"`
+	Successful []SendMessageBatchResultEntry `json:"Successful,omitzero" aws:"req,q=SendMessageBatchResultEntry,x=SendMessageBatchResultEntry,flat,item=SendMessageBatchResultEntry"`
 }
 
 // SetQueueAttributesInput is the input of SetQueueAttributes.
 type SetQueueAttributesInput struct {
-	Attributes map[string]string `json:"Attributes,omitzero" aws:"req"`
+	Attributes map[string]string `json:"Attributes,omitzero" aws:"req,q=Attribute,x=Attribute,flat,key=Name,value=Value"`
 	QueueUrl   *string           `json:"QueueUrl,omitzero" aws:"req"`
 }
 
@@ -253,7 +253,7 @@ type StartMessageMoveTaskOutput struct {
 // TagQueueInput is the input of TagQueue.
 type TagQueueInput struct {
 	QueueUrl *string           `json:"QueueUrl,omitzero" aws:"req"`
-	Tags     map[string]string `json:"Tags,omitzero" aws:"req"`
+	Tags     map[string]string `json:"Tags,omitzero" aws:"req,q=Tag,x=Tag,flat,key=Key,value=Value"`
 }
 
 // TagQueueOutput is the output of TagQueue.
@@ -263,7 +263,7 @@ type TagQueueOutput struct {
 // UntagQueueInput is the input of UntagQueue.
 type UntagQueueInput struct {
 	QueueUrl *string  `json:"QueueUrl,omitzero" aws:"req"`
-	TagKeys  []string `json:"TagKeys,omitzero" aws:"req"`
+	TagKeys  []string `json:"TagKeys,omitzero" aws:"req,q=TagKey,x=TagKey,flat,item=TagKey"`
 }
 
 // UntagQueueOutput is the output of UntagQueue.
@@ -316,30 +316,30 @@ type ListMessageMoveTasksResultEntry struct {
 
 // Message is a structure of the service's model.
 type Message struct {
-	Attributes             map[string]string                `json:"Attributes,omitzero"`
+	Attributes             map[string]string                `json:"Attributes,omitzero" aws:"q=Attribute,x=Attribute,flat,key=Name,value=Value"`
 	Body                   *string                          `json:"Body,omitzero"`
 	MD5OfBody              *string                          `json:"MD5OfBody,omitzero"`
 	MD5OfMessageAttributes *string                          `json:"MD5OfMessageAttributes,omitzero"`
-	MessageAttributes      map[string]MessageAttributeValue `json:"MessageAttributes,omitzero"`
+	MessageAttributes      map[string]MessageAttributeValue `json:"MessageAttributes,omitzero" aws:"q=MessageAttribute,x=MessageAttribute,flat,key=Name,value=Value"`
 	MessageId              *string                          `json:"MessageId,omitzero"`
 	ReceiptHandle          *string                          `json:"ReceiptHandle,omitzero"`
 }
 
 // MessageAttributeValue is a structure of the service's model.
 type MessageAttributeValue struct {
-	BinaryListValues [][]byte `json:"BinaryListValues,omitzero"`
+	BinaryListValues [][]byte `json:"BinaryListValues,omitzero" aws:"q=BinaryListValue,x=BinaryListValue,flat,item=BinaryListValue"`
 	BinaryValue      []byte   `json:"BinaryValue,omitzero"`
 	DataType         *string  `json:"DataType,omitzero" aws:"req"`
-	StringListValues []string `json:"StringListValues,omitzero"`
+	StringListValues []string `json:"StringListValues,omitzero" aws:"q=StringListValue,x=StringListValue,flat,item=StringListValue"`
 	StringValue      *string  `json:"StringValue,omitzero"`
 }
 
 // MessageSystemAttributeValue is a structure of the service's model.
 type MessageSystemAttributeValue struct {
-	BinaryListValues [][]byte `json:"BinaryListValues,omitzero"`
+	BinaryListValues [][]byte `json:"BinaryListValues,omitzero" aws:"q=BinaryListValue,x=BinaryListValue,flat,item=BinaryListValue"`
 	BinaryValue      []byte   `json:"BinaryValue,omitzero"`
 	DataType         *string  `json:"DataType,omitzero" aws:"req"`
-	StringListValues []string `json:"StringListValues,omitzero"`
+	StringListValues []string `json:"StringListValues,omitzero" aws:"q=StringListValue,x=StringListValue,flat,item=StringListValue"`
 	StringValue      *string  `json:"StringValue,omitzero"`
 }
 
@@ -347,11 +347,11 @@ type MessageSystemAttributeValue struct {
 type SendMessageBatchRequestEntry struct {
 	DelaySeconds            *int32                                 `json:"DelaySeconds,omitzero"`
 	Id                      *string                                `json:"Id,omitzero" aws:"req"`
-	MessageAttributes       map[string]MessageAttributeValue       `json:"MessageAttributes,omitzero"`
+	MessageAttributes       map[string]MessageAttributeValue       `json:"MessageAttributes,omitzero" aws:"q=MessageAttribute,x=MessageAttribute,flat,key=Name,value=Value"`
 	MessageBody             *string                                `json:"MessageBody,omitzero" aws:"req"`
 	MessageDeduplicationId  *string                                `json:"MessageDeduplicationId,omitzero"`
 	MessageGroupId          *string                                `json:"MessageGroupId,omitzero"`
-	MessageSystemAttributes map[string]MessageSystemAttributeValue `json:"MessageSystemAttributes,omitzero"`
+	MessageSystemAttributes map[string]MessageSystemAttributeValue `json:"MessageSystemAttributes,omitzero" aws:"q=MessageSystemAttribute,x=MessageSystemAttribute,flat,key=Name,value=Value"`
 }
 
 // SendMessageBatchResultEntry is a structure of the service's model.
