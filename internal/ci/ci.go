@@ -15,14 +15,15 @@ import (
 //go:embed templates
 var files embed.FS
 
-var templates = template.Must(template.New("").Delims("[[", "]]").Funcs(template.FuncMap{"upper": upper, "others": others, "asking": asking}).ParseFS(files, "templates/*"))
+var templates = template.Must(template.New("").Delims("[[", "]]").Funcs(template.FuncMap{"upper": upper, "others": others, "asking": asking, "join": strings.Join, "timeout": timeout}).ParseFS(files, "templates/*"))
 
 // Stage is a stage of the delivery.
 type Stage struct {
-	Name        string // deploy-qa
-	Kind        string // test, build, push, scan, approve, deploy, smoke, verify
-	Environment string // of the last four
-	Approvals   int    // of approve: how many people are asked
+	Name        string   // deploy-qa
+	Kind        string   // test, build, push, scan, approve, deploy, smoke, verify
+	Environment string   // of the last four
+	Approvals   int      // of approve: how many people are asked
+	Approvers   []string // of approve: who may be asked; none: anybody who may build
 }
 
 // Delivery is what is delivered.
@@ -30,6 +31,7 @@ type Delivery struct {
 	Service string
 	Folder  string // of slipway.yaml in the repository; "." for its root
 	Branch  string // whose commits are delivered
+	Label   string // of the agents; empty: any. Jenkins only
 	Stages  []Stage
 }
 
@@ -99,4 +101,12 @@ func others(approvals int) []int {
 
 func upper(s string) string {
 	return strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(s))
+}
+
+// timeout is the hours a stage may take, whatever it waits for.
+func timeout(kind string) int {
+	if kind == "deploy" {
+		return 2
+	}
+	return 1
 }

@@ -12,8 +12,8 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-var shop = Delivery{Service: "shop", Folder: "services/shop", Branch: "main", Stages: []Stage{{Name: "test", Kind: "test"}, {Name: "build", Kind: "build"}, {Name: "push", Kind: "push"}, {Name: "scan", Kind: "scan"},
-	{Name: "deploy-qa", Kind: "deploy", Environment: "qa"}, {Name: "smoke-qa", Kind: "smoke", Environment: "qa"}, {Name: "approve-prod", Kind: "approve", Environment: "prod", Approvals: 2},
+var shop = Delivery{Service: "shop", Folder: "services/shop", Branch: "main", Label: "slipway", Stages: []Stage{{Name: "test", Kind: "test"}, {Name: "build", Kind: "build"}, {Name: "push", Kind: "push"}, {Name: "scan", Kind: "scan"},
+	{Name: "deploy-qa", Kind: "deploy", Environment: "qa"}, {Name: "smoke-qa", Kind: "smoke", Environment: "qa"}, {Name: "approve-prod", Kind: "approve", Environment: "prod", Approvals: 2, Approvers: []string{"lead", "qa"}},
 	{Name: "deploy-prod", Kind: "deploy", Environment: "prod"}, {Name: "verify-prod", Kind: "verify", Environment: "prod"}}}
 
 func TestDefinitions(t *testing.T) {

@@ -22,6 +22,7 @@ func newCICommand() *cobra.Command {
 func newCIInitCommand() *cobra.Command {
 	var f shipFlags
 	var stdout, force, library bool
+	var label string
 	cmd := &cobra.Command{
 		Use:   "init jenkins|github|gitlab",
 		Short: "Write the Jenkinsfile, workflow or .gitlab-ci.yml of a service",
@@ -33,6 +34,7 @@ written over without --force.
 --library writes the Jenkins shared library's step slipwayPipeline instead, with which a team's
 Jenkinsfile is one line.`,
 		Example: `  slipway ci init jenkins
+  slipway ci init jenkins --label slipway
   slipway ci init github --stdout
   slipway ci init jenkins --library`,
 		Args: cobra.ExactArgs(1), ValidArgs: []string{"jenkins", "github", "gitlab"},
@@ -56,12 +58,18 @@ Jenkinsfile is one line.`,
 			if err != nil {
 				return err
 			}
-			d := ci.Delivery{Service: pr.file.Service, Folder: filepath.ToSlash(folder), Branch: "main"}
+			if label != "" && (system.Name != "jenkins" || library) {
+				return badInput("--label is for a Jenkinsfile; slipwayPipeline takes it as slipwayPipeline(label: '…')")
+			}
+			if strings.ContainsAny(label, "'\\\n") {
+				return badInput("--label %q: a label expression has no quotes", label)
+			}
+			d := ci.Delivery{Service: pr.file.Service, Label: label, Folder: filepath.ToSlash(folder), Branch: "main"}
 			if b := pr.file.ImageTags.Branches; len(b) > 0 {
 				d.Branch = b[0]
 			}
 			for _, s := range stagesOf(pr.file) {
-				d.Stages = append(d.Stages, ci.Stage{Name: s.Name(), Kind: string(s.Kind), Environment: s.Environment, Approvals: pr.file.Promotion[s.Environment].Approvals})
+				d.Stages = append(d.Stages, ci.Stage{Name: s.Name(), Kind: string(s.Kind), Environment: s.Environment, Approvals: pr.file.Promotion[s.Environment].Approvals, Approvers: pr.file.Promotion[s.Environment].Approvers})
 			}
 			path, text := filepath.Join(root, filepath.FromSlash(system.Path)), []byte(nil)
 			if library {
@@ -83,6 +91,7 @@ Jenkinsfile is one line.`,
 	f.add(cmd)
 	cmd.Flags().BoolVar(&stdout, "stdout", false, "print it instead of writing it")
 	cmd.Flags().BoolVar(&force, "force", false, "write over a file that differs")
+	cmd.Flags().StringVar(&label, "label", "", "label of the Jenkins agents that have slipway; default: any agent")
 	cmd.Flags().BoolVar(&library, "library", false, "the Jenkins shared library's step slipwayPipeline")
 	return cmd
 }

@@ -61,7 +61,7 @@ func (a *app) groovy(file string, answers map[string]any) (result, said string) 
 // jenkinsfile writes the service's Jenkinsfile, commits it and returns its path.
 func (a *app) jenkinsfile() string {
 	a.Helper()
-	a.runs(0, "ci", "init", "jenkins", "--force")
+	a.runs(0, "ci", "init", "jenkins", "--force", "--label", "slipway")
 	a.commit()
 	return filepath.Join(a.dir, "Jenkinsfile")
 }
@@ -80,7 +80,8 @@ func TestJenkins(t *testing.T) {
 	t.Run("delivered", func(t *testing.T) {
 		a := a.on(t)
 		result, said := a.groovy(file, yes)
-		if result != "SUCCESS" || !strings.Contains(said, "input: Deliver jenkins to prod?") || !strings.Contains(said, "junit: test.xml smoke-qa.xml verify-prod.xml") {
+		if result != "SUCCESS" || !strings.Contains(said, "input: Deliver jenkins to prod?") || !strings.Contains(said, "junit: test.xml smoke-qa.xml verify-prod.xml") ||
+			!strings.Contains(said, "qa runs it · prod runs it") || !strings.Contains(said, " slipway\n") {
 			t.Fatalf("%s:\n%s", result, said)
 		}
 		if out := a.runs(0, "pipeline", "describe"); !strings.Contains(out, "qa runs it · prod runs it") {
@@ -143,6 +144,22 @@ func TestJenkins(t *testing.T) {
 		}
 		if out := a.runs(0, "pipeline", "describe"); !strings.Contains(out, "qa runs it · prod runs it") {
 			t.Errorf("described as %s", out)
+		}
+	})
+	t.Run("shared library, aborted", func(t *testing.T) {
+		a := a.on(t)
+		a.commit()
+		result, said := a.groovy(filepath.Join(a.dir, "vars", "slipwayPipeline.groovy"), map[string]any{"approve-prod": "abort"})
+		if result != "ABORTED" || strings.Contains(said, "stage deploy-prod\n") || !strings.Contains(said, "pipeline notify rejected") {
+			t.Errorf("%s:\n%s", result, said)
+		}
+	})
+	t.Run("only approvers are let answer", func(t *testing.T) {
+		a := a.on(t)
+		a.write("slipway.yaml", strings.Replace(a.definition(), "approvals: 1", "approvals: 1, approvers: [lead@example.com]", 1))
+		a.jenkinsfile()
+		if result, said := a.groovy(file, yes); result != "REFUSED" || !strings.Contains(said, "qa@example.com may not answer approve-prod") {
+			t.Errorf("%s:\n%s", result, said)
 		}
 	})
 	t.Run("unknown", func(t *testing.T) {

@@ -186,6 +186,10 @@ notify:
   mail: { smtp: "MAIL", tls: none, from: ci@example.com, to: [team@example.com] }
 `
 
+func (a *app) definition() string {
+	return strings.NewReplacer("NAME", a.name, "MAIL", a.mail.Address).Replace(definition)
+}
+
 func (w *world) newApp(name string) *app {
 	w.Helper()
 	w.repository(name)
@@ -193,7 +197,7 @@ func (w *world) newApp(name string) *app {
 	if err := os.Mkdir(a.dir, 0o755); err != nil {
 		w.Fatal(err)
 	}
-	a.write("slipway.yaml", strings.NewReplacer("NAME", name, "MAIL", w.mail.Address).Replace(definition))
+	a.write("slipway.yaml", a.definition())
 	a.write("go.mod", "module "+name+"\n\ngo 1.24\n")
 	a.write("main.go", program)
 	a.write("main_test.go", programTest)

@@ -5,8 +5,9 @@ def call(Map config = [:]) {
   def folder = config.folder ?: '.'
   def label = config.label ?: ''
   def branch = config.branch ?: 'main'
+  def approvers = config.approvers ?: '' // whom Jenkins lets answer, comma-separated; Slipway asks slipway.yaml too
   properties([buildDiscarder(logRotator(numToKeepStr: '50'))])
-  timestamps {
+  timeout(time: 14, unit: 'DAYS') { timestamps {
     ansiColor('xterm') {
       def stages = []
       def service = ''
@@ -32,9 +33,18 @@ def call(Map config = [:]) {
             }
             while (code == 7) { // until as many as are needed have said yes
               // No agent is held while people think.
-              def said = input(message: "Deliver to ${name.substring(8)}?", ok: 'Go on', submitterParameter: 'APPROVER', parameters: [
-                choice(name: 'DECISION', choices: ['approve', 'reject'], description: 'What is recorded beside the image'),
-                string(name: 'NOTE', defaultValue: '', description: 'Why')])
+              def said = [:]
+              try {
+                said = input(message: "Deliver ${service} to ${name.substring(8)}?", ok: 'Go on', submitter: approvers, submitterParameter: 'APPROVER', parameters: [
+                  choice(name: 'DECISION', choices: ['approve', 'reject'], description: 'What is recorded beside the image'),
+                  string(name: 'NOTE', defaultValue: '', description: 'Why')])
+              } catch (aborted) {
+                node(label) {
+                  checkout scm
+                  dir(folder) { sh 'slipway pipeline notify rejected --reason "aborted in Jenkins: $BUILD_URL"' }
+                }
+                throw aborted
+              }
               node(label) {
                 checkout scm
                 dir(folder) {
@@ -56,9 +66,22 @@ def call(Map config = [:]) {
                 checkout scm
                 dir(folder) {
                   try {
-                    sh "slipway pipeline run --stage ${name}${name == 'push' ? ' --tested' : ''}"
+                    timeout(time: name.startsWith('deploy-') ? 2 : 1, unit: 'HOURS') {
+                      sh "slipway pipeline run --stage ${name}${name == 'push' ? ' --tested' : ''}"
+                    }
+                    if (name.startsWith('deploy-')) {
+                      currentBuild.description = sh(script: 'slipway pipeline describe', returnStdout: true).trim()
+                    }
+                  } catch (failed) {
+                    if (name.startsWith('deploy-')) {
+                      sh "slipway status ${name.substring(7)} || true"
+                    }
+                    throw failed
                   } finally {
                     junit(testResults: ".slipway/reports/${name}.xml", allowEmptyResults: true)
+                    if (name == 'scan') {
+                      archiveArtifacts(artifacts: '.slipway/reports/scan.sarif', allowEmptyArchive: true)
+                    }
                   }
                 }
               }
@@ -73,5 +96,5 @@ def call(Map config = [:]) {
         }
       }
     }
-  }
+  } }
 }

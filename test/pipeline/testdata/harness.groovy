@@ -10,7 +10,12 @@ class Refused extends RuntimeException { Refused(String m) { super(m) } }
 class Failed extends RuntimeException { Failed(String m) { super(m) } }
 class Aborted extends RuntimeException { Aborted(String m) { super(m) } }
 
+// What a build may be told of itself.
+class Build { String description; void setDescription(String s) { description = s; println "[jenkins] description $s" } }
+
 class Run {
+  Build build = new Build()
+  List labels = []
   String repository, work
   Map answers
   Map env = [:]
@@ -67,7 +72,8 @@ class Steps extends Block {
   }
   def dir(String path, Closure c) { def before = run.folder; run.folder = new File(before, path); try { nested(c) } finally { run.folder = before } }
   def script(Closure c) { nested(c) }
-  def node(String label, Closure c) { run.on { nested(c) } }
+  def getCurrentBuild() { run.build }
+  def node(String label, Closure c) { run.labels << label; run.on { nested(c) } }
   def checkout(String scm) {}
   def echo(String s) { run.say s }
   def error(String s) { throw new Failed(s) }
@@ -116,7 +122,8 @@ class Input extends Block {
   Parameters given = new Parameters()
   def message(String s) { run.say "input: $s" }
   def ok(String s) {}
-  def submitter(String s) {}
+  List submitters = []
+  def submitter(String s) { submitters = s.split(',').findAll { it } as List }
   def submitterParameter(String s) { submitterName = s }
   def parameters(Closure c) { into(given, c) }
 }
@@ -130,10 +137,13 @@ class Post extends Block {
   void end(String result) { ['always', result].each { if (conditions[it]) into(new Steps(), conditions[it]) } }
 }
 
+class Agent extends Block { def label(String s) { run.labels << s } }
+
 class Stage extends Block {
   def any = 'any', none = 'none'
   def agentKind, stepsBody, whenBody, inputBody, postBody
   def agent(String kind) { agentKind = kind }
+  def agent(Closure c) { into(new Agent(), c); agentKind = 'any' }
   def options(Closure c) { into(new Options(), c) }
   def when(Closure c) { whenBody = c }
   def input(Closure c) { inputBody = c }
@@ -147,6 +157,7 @@ class Stage extends Block {
       def i = into(new Input(), inputBody)
       def said = run.answers[name]
       if (said == null || said == 'abort') throw new Aborted("nobody went on at $name")
+      if (i.submitters && !(said.submitter in i.submitters)) throw new Refused("${said.submitter} may not answer $name")
       if (i.submitterName) run.env[i.submitterName] = said.submitter
       i.given.names.each { run.env[it] = said[it] ?: '' }
     }
@@ -186,6 +197,7 @@ class Scripted extends Steps {
   def timestamps(Closure c) { nested(c) }
   def ansiColor(String s, Closure c) { nested(c) }
   def stage(String name, Closure c) { run.say "stage $name"; run.stage = name; nested(c) }
+  def timeout(Map m, Closure c) { new Options(run: run).timeout(m); nested(c) }
   def lock(Map m, Closure c) { only(m, ['resource'], 'lock'); run.locks << m.resource; nested(c) }
   def withEnv(List l, Closure c) { l.each { def (k, v) = it.split('=', 2) as List; run.env[k] = v }; nested(c) }
   def choice(Map m) { new Parameters(run: run).choice(m); m.name }
@@ -195,6 +207,7 @@ class Scripted extends Steps {
     run.say "input: ${m.message}"
     def said = run.answers[run.stage]
     if (said == null || said == 'abort') throw new Aborted("nobody went on at ${run.stage}")
+    if (m.submitter && !(said.submitter in m.submitter.split(','))) throw new Refused("${said.submitter} may not answer ${run.stage}")
     def out = [:]
     m.parameters.each { out[it] = said[it] ?: '' }
     out[m.submitterParameter] = said.submitter
@@ -214,13 +227,13 @@ try {
   } else {
     def steps = new Scripted(run: run)
     script.metaClass.methodMissing = { String name, a -> steps.invokeMethod(name, a) }
-    script.metaClass.propertyMissing = { String name -> name == 'env' ? run.env : name == 'scm' ? 'scm' : { throw new Refused("there is no $name") }() }
+    script.metaClass.propertyMissing = { String name -> name == 'env' ? run.env : name == 'scm' ? 'scm' : name == 'currentBuild' ? run.build : { throw new Refused("there is no $name") }() }
     script.call([:])
   }
 } catch (Failed e) { result = 'FAILURE'; code = 1; run.say e.message
 } catch (Aborted e) { result = 'ABORTED'; code = 3; run.say e.message
 } catch (Refused e) { result = 'REFUSED'; code = 2; run.say e.message }
 run.say "junit: ${run.junit.join(' ')}"
-run.say "agents: ${run.agents}"
+run.say "agents: ${run.agents} ${run.labels.unique().join(' ')}"
 println "Finished: $result"
 System.exit(code)
