@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"time"
 )
@@ -25,6 +26,11 @@ type LoadBalancer struct {
 	ForwardedFor       string        // routing.http.xff_header_processing.mode: append (also ""), preserve, remove
 	ForwardedForPort   bool          // routing.http.xff_client_port.enabled
 	NoHTTP2            bool          // routing.http2.enabled is false
+	KeepAlive          time.Duration // client_keep_alive.seconds, 60–604,800 s; 0: no limit
+	TLSHeaders         bool          // routing.http.x_amzn_tls_version_and_cipher_suite.enabled
+
+	// AccessLog and ConnectionLog take the lines of the logs; nil: none are written.
+	AccessLog, ConnectionLog func(line string)
 
 	Listeners []Listener
 }
@@ -35,8 +41,31 @@ type Listener struct {
 	Protocol     string // HTTP, HTTPS; TCP, TLS
 	Port         int    // 1–65535
 	Certificates []tls.Certificate
-	Actions      []Action // of the default rule
-	Rules        []Rule
+	// CertificateARN is what the access log names the default certificate.
+	CertificateARN string
+	Security       Security
+	Clients        *Clients          // how clients prove who they are; nil: not asked (mutual TLS is off)
+	RequestHeaders map[string]string // other names for the headers about TLS, by X-Amzn-…
+	Headers        map[string]string // put into every response
+	HideServer     bool              // routing.http.response.server.enabled is false
+	Actions        []Action          // of the default rule
+	Rules          []Rule
+}
+
+// Security is a security policy: which versions and ciphers of TLS are spoken.
+type Security struct {
+	Least, Most uint16   // tls.VersionTLS10 …; 0: from TLS 1.2, to the latest
+	Ciphers     []uint16 // below TLS 1.3, the first is the best; nil: Go's
+}
+
+// Clients says how the certificates of clients are treated.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/mutual-authentication.html
+type Clients struct {
+	Verify       bool // refuse who has none that the roots vouch for; otherwise it is only passed on
+	Roots        []*x509.Certificate
+	Revoked      []*x509.RevocationList
+	IgnoreExpiry bool
+	Advertise    bool // tell clients the names of the roots
 }
 
 // Rule is a rule of a listener. All conditions must hold.

@@ -47,7 +47,7 @@ func (b *Balancer) listen(rt *route) (*listener, error) {
 	}
 	switch cfg.Protocol {
 	case "TCP", "TLS":
-		l.stream = newStreamer(b.log)
+		l.stream = newStreamer(b.log, b.now)
 		l.use(rt)
 		go l.stream.serve(l.ln)
 		return l, nil
@@ -65,24 +65,31 @@ func (b *Balancer) listen(rt *route) (*listener, error) {
 		ReadHeaderTimeout: l.idle,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(b.log.Handler(), slog.LevelDebug),
-		ConnState: func(_ net.Conn, s http.ConnState) {
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, clientKey{}, clientOf(c))
+		},
+		ConnState: func(nc net.Conn, s http.ConnState) {
 			switch s {
 			case http.StateNew:
 				c.opened.Add(1)
 				c.open.Add(1)
+			case http.StateActive:
+				l.handler.connected(nc, true)
 			case http.StateClosed, http.StateHijacked:
 				c.open.Add(-1)
+				l.handler.connected(nc, s == http.StateHijacked)
 			}
 		},
 	}
+	accept := &clients{l.ln, b.now}
 	if cfg.Protocol == "HTTPS" {
-		l.srv.TLSConfig = &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
-			return l.handler.route.Load().tls, nil
+		l.srv.TLSConfig = &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return l.handler.route.Load().tlsFor(clientOf(hello.Conn)), nil
 		}}
-		go func() { _ = l.srv.ServeTLS(l.ln, "", "") }() // ends with ErrServerClosed
+		go func() { _ = l.srv.ServeTLS(accept, "", "") }() // ends with ErrServerClosed
 		return l, nil
 	}
-	go func() { _ = l.srv.Serve(l.ln) }() // ends with ErrServerClosed
+	go func() { _ = l.srv.Serve(accept) }() // ends with ErrServerClosed
 	return l, nil
 }
 

@@ -40,6 +40,9 @@ type exchange struct {
 	uri    string // rewritten path and query; "" if not
 	host   string // rewritten host; "" if not
 	sent   time.Time
+	got    time.Time // when the target's response began; zero if it did not
+	status int       // of the target; 0: none
+	trace  string    // X-Amzn-Trace-Id
 }
 
 type exchangeKey struct{}
@@ -66,6 +69,26 @@ func newHandler(log *slog.Logger, now func() time.Time) *handler {
 
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rt := h.route.Load()
+	conn := clientIn(r.Context())
+	if keep := rt.lb.KeepAlive; keep > 0 && conn != nil && time.Since(conn.opened) > keep {
+		w.Header().Set("Connection", "close") // HTTP/2 clients are told to go away
+	}
+	if rt.lb.AccessLog == nil && !rt.changesHeaders() {
+		h.serve(w, r, rt, nil)
+		return
+	}
+	rec := &recorder{ResponseWriter: w, ln: rt.ln}
+	if rt.lb.AccessLog == nil {
+		h.serve(rec, r, rt, nil)
+		return
+	}
+	e := h.entry(rt, r, conn)
+	defer func() { rt.lb.AccessLog(e.line(rec, h.now())) }() // also when the connection breaks off
+	h.serve(rec, r, rt, e)
+}
+
+// serve answers a request; e is what the access log is to say, or nil.
+func (h *handler) serve(w http.ResponseWriter, r *http.Request, rt *route, e *entry) {
 	client, port, _ := net.SplitHostPort(r.RemoteAddr)
 	ip, _ := netip.ParseAddr(client)
 	fail := func(status int) {
@@ -78,6 +101,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s := newSeen(r, ip.Unmap())
 	rule := rt.find(&s)
+	e.matched(rule)
 	switch a := rule.action; {
 	case a.Fixed != nil:
 		rt.counters.fixed.Add(1)
@@ -87,7 +111,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case a.Redirect != nil:
 		rt.counters.redirects.Add(1)
 		rt.counters.own(a.Redirect.Status)
-		w.Header().Set("Location", a.Redirect.location(r, r.TLS != nil, rt.ln.Port))
+		to := a.Redirect.location(r, r.TLS != nil, rt.ln.Port)
+		e.redirected(to)
+		w.Header().Set("Location", to)
 		answer(w, a.Redirect.Status)
 		return
 	case a.Forward == nil:
@@ -108,6 +134,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(statusIncompatible)
 		return
 	}
+	e.forwards(x)
 	if len(rule.rewrites) > 0 && !x.transform(r, rule.rewrites) {
 		fail(http.StatusInternalServerError)
 		return
@@ -184,7 +211,9 @@ func (h *handler) rewrite(pr *httputil.ProxyRequest) {
 		dropInvalid(hd)
 	}
 	x.forwarded(in.Header, hd)
-	hd["X-Amzn-Trace-Id"] = []string{traceID(in.Header.Get("X-Amzn-Trace-Id"), h.now())}
+	x.rt.tellTLS(in.TLS, hd)
+	x.trace = traceID(in.Header.Get("X-Amzn-Trace-Id"), h.now())
+	hd["X-Amzn-Trace-Id"] = []string{x.trace}
 }
 
 func (x *exchange) forwarded(in, out http.Header) {
@@ -253,7 +282,8 @@ func traceID(had string, now time.Time) string {
 
 func (h *handler) response(resp *http.Response) error {
 	x := exchangeOf(resp.Request.Context())
-	took := time.Since(x.sent)
+	x.got, x.status = time.Now(), resp.StatusCode
+	took := x.got.Sub(x.sent)
 	x.rt.counters.response(resp.StatusCode, took)
 	x.group.counters.response(resp.StatusCode, took)
 	x.target.counters.response(resp.StatusCode, took)

@@ -19,6 +19,7 @@ type route struct {
 }
 
 type rule struct {
+	priority int // 0: the default one
 	match    []matcher
 	action   action
 	rewrites []rewrite
@@ -40,7 +41,7 @@ func newRoute(lb *LoadBalancer, ln *Listener, c *counters, groups map[string]*gr
 	rt := &route{lb: lb, ln: ln, counters: c}
 	rules := slices.SortedStableFunc(slices.Values(ln.Rules), func(a, b Rule) int { return cmp.Compare(a.Priority, b.Priority) })
 	for _, r := range append(rules, Rule{Actions: ln.Actions}) {
-		var out rule
+		out := rule{priority: r.Priority}
 		for _, c := range r.Conditions {
 			m, err := c.compile()
 			if err != nil {
@@ -61,13 +62,7 @@ func newRoute(lb *LoadBalancer, ln *Listener, c *counters, groups map[string]*gr
 		rt.rules = append(rt.rules, out)
 	}
 	if ln.Protocol == "HTTPS" || ln.Protocol == "TLS" {
-		rt.tls = &tls.Config{Certificates: ln.Certificates, MinVersion: tls.VersionTLS12}
-		if ln.Protocol == "HTTPS" {
-			rt.tls.NextProtos = []string{"h2", "http/1.1"}
-			if lb.NoHTTP2 {
-				rt.tls.NextProtos = []string{"http/1.1"}
-			}
-		}
+		rt.tls = newTLS(lb, ln)
 	}
 	return rt, nil
 }

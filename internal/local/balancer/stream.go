@@ -17,14 +17,15 @@ import (
 // streamer carries the connections of a TCP or TLS listener.
 type streamer struct {
 	log   *slog.Logger
+	now   func() time.Time
 	route atomic.Pointer[route]
 	wg    sync.WaitGroup
 	mu    sync.Mutex
 	conns map[net.Conn]struct{}
 }
 
-func newStreamer(log *slog.Logger) *streamer {
-	return &streamer{log: log, conns: map[net.Conn]struct{}{}}
+func newStreamer(log *slog.Logger, now func() time.Time) *streamer {
+	return &streamer{log: log, now: now, conns: map[net.Conn]struct{}{}}
 }
 
 func (s *streamer) serve(ln net.Listener) {
@@ -120,19 +121,31 @@ func (s *streamer) carry(client net.Conn) {
 		// A Network Load Balancer does not check the certificates of its targets.
 		down = tls.Client(down, &tls.Config{InsecureSkipVerify: true})
 	}
-	up := client
-	if rt.tls != nil {
-		up = tls.Server(client, rt.tls)
-	}
 	idle := rt.lb.idle()
-	pipe(&idleConn{Conn: up, idle: idle}, &idleConn{Conn: down, idle: idle}, c)
+	if rt.tls == nil {
+		pipe(&idleConn{Conn: client, idle: idle}, &idleConn{Conn: down, idle: idle}, c)
+		return
+	}
+	up := tls.Server(client, rt.tls)
+	began, wall := s.now(), time.Now()
+	err = up.HandshakeContext(context.Background())
+	shaken := time.Since(wall)
+	var sent, received int64
+	if err == nil {
+		sent, received = pipe(&idleConn{Conn: up, idle: idle}, &idleConn{Conn: down, idle: idle}, c)
+	}
+	if rt.lb.AccessLog != nil {
+		rt.lb.AccessLog(streamEntry{rt: rt, client: client.RemoteAddr(), target: t.addr, began: began, ended: s.now(), took: time.Since(wall), shaken: shaken,
+			received: received, sent: sent, tls: up.ConnectionState()}.line())
+	}
 }
 
-// pipe copies both ways until both ends have finished.
-func pipe(a, b *idleConn, c *counters) {
+// pipe copies both ways until both ends have finished. It returns the bytes to and from a.
+func pipe(a, b *idleConn, c *counters) (toA, fromA int64) {
 	var wg sync.WaitGroup
-	half := func(to, from *idleConn) {
+	half := func(to, from *idleConn, count *int64) {
 		n, err := io.Copy(to, from)
+		*count = n
 		c.bytes.Add(uint64(n))
 		if err != nil {
 			_ = a.Close() // the other half ends too
@@ -141,9 +154,10 @@ func pipe(a, b *idleConn, c *counters) {
 		}
 		_ = to.CloseWrite() // it may be closed already
 	}
-	wg.Go(func() { half(a, b) })
-	wg.Go(func() { half(b, a) })
+	wg.Go(func() { half(a, b, &toA) })
+	wg.Go(func() { half(b, a, &fromA) })
 	wg.Wait()
+	return toA, fromA
 }
 
 func reset(c net.Conn) {
