@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,11 @@ type Actor interface {
 	Drain(ctx context.Context, instance string, deadline time.Time) error
 }
 
+// Scalers says who else changes sizes.
+type Scalers interface {
+	Scaling(ctx context.Context, cluster string) (*Scaling, error)
+}
+
 // Clock is the time the engine lives by.
 type Clock interface {
 	Now() time.Time
@@ -32,6 +38,7 @@ type Engine struct {
 	Cluster  string
 	Config   Config
 	DryRun   bool // decide only
+	Scalers  Scalers
 
 	removable map[string]time.Time
 }
@@ -63,4 +70,26 @@ func (e *Engine) Step(ctx context.Context) ([]Decision, error) {
 		}
 	}
 	return ds, errors.Join(errs...)
+}
+
+// Warnings looks where services' scaling and the cluster's capacity would fight. Services that are about to
+// be deployed stand for those of their name that there are.
+func (e *Engine) Warnings(ctx context.Context, planned ...Scaled) ([]Warning, error) {
+	s, err := e.Observer.Fleet(ctx, e.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("observing cluster %s: %w", e.Cluster, err)
+	}
+	x, err := e.Scalers.Scaling(ctx, e.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("reading who scales in cluster %s: %w", e.Cluster, err)
+	}
+	for _, p := range planned {
+		if k := slices.IndexFunc(x.Services, func(v Scaled) bool { return v.Service == p.Service }); k >= 0 {
+			p.Desired, p.Turns = x.Services[k].Desired, x.Services[k].Turns
+			x.Services[k] = p
+			continue
+		}
+		x.Services = append(x.Services, p)
+	}
+	return Frictions(s, x, e.Clock.Now(), e.Config), nil
 }

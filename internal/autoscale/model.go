@@ -80,12 +80,13 @@ type Config struct {
 	MinGain   float64       // part of its price that replacing an instance by another must save
 	MaxAge    time.Duration // an older instance is replaced when that costs nothing more; 0: never
 	NoReplace bool          // only remove, never launch a cheaper one instead
+	Start     time.Duration // from a wish to an instance that takes tasks; for warnings
 	Budgets   []capacity.Disruption
 }
 
 // Defaults are for a cluster whose instances take two minutes to come.
 func Defaults() Config {
-	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Reserve: 10, Deadline: 15 * time.Minute, MoveCost: 0.0002, MinGain: 0.1}
+	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Reserve: 10, Deadline: 15 * time.Minute, MoveCost: 0.0002, MinGain: 0.1, Start: 2 * time.Minute}
 }
 
 // budget is the rules of how many of n instances with tasks may be on their way out: without any given, a
