@@ -25,6 +25,7 @@ type fleet struct {
 	members   map[string]astypes.AutoScalingInstanceDetails // by EC2 id
 	groups    []astypes.AutoScalingGroup
 	managed   map[string]bool                // groups ECS's managed scaling owns, by ARN
+	providers map[string]string              // capacity providers of groups, by the group's ARN
 	protected map[string]time.Time           // by task ARN
 	defs      map[string]*definition         // by ARN
 	byName    map[string]types.Service       // services
@@ -40,7 +41,7 @@ type definition struct {
 const clusterTag = "slipway:cluster"
 
 func (p *controllerPort) fleet(ctx context.Context, cluster string) (*fleet, error) {
-	f := &fleet{members: map[string]astypes.AutoScalingInstanceDetails{}, managed: map[string]bool{}, protected: map[string]time.Time{}, byName: map[string]types.Service{}, instances: map[string]*placement.Instance{}}
+	f := &fleet{members: map[string]astypes.AutoScalingInstanceDetails{}, managed: map[string]bool{}, providers: map[string]string{}, protected: map[string]time.Time{}, byName: map[string]types.Service{}, instances: map[string]*placement.Instance{}}
 	// Services before tasks: a task seen of a service not seen yet is never taken for lacking.
 	if err := p.readServices(ctx, cluster, f); err != nil {
 		return nil, fmt.Errorf("reading services: %w", err)
@@ -223,9 +224,12 @@ func (p *controllerPort) readManaged(ctx context.Context, cluster string, f *fle
 		return err
 	}
 	for _, cp := range have.CapacityProviders {
-		if g := cp.AutoScalingGroupProvider; g != nil && g.ManagedScaling != nil && g.ManagedScaling.Status == types.ManagedScalingStatusEnabled {
-			f.managed[aws.ToString(g.AutoScalingGroupArn)] = true
+		g := cp.AutoScalingGroupProvider
+		if g == nil {
+			continue
 		}
+		f.providers[aws.ToString(g.AutoScalingGroupArn)] = aws.ToString(cp.Name)
+		f.managed[aws.ToString(g.AutoScalingGroupArn)] = g.ManagedScaling != nil && g.ManagedScaling.Status == types.ManagedScalingStatusEnabled
 	}
 	return nil
 }

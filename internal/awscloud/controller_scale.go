@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	aas "github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	astypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -23,7 +24,7 @@ import (
 // Autoscale is the engine that sizes a cluster.
 func (c *Cloud) Autoscale(cluster string, cfg autoscale.Config) *autoscale.Engine {
 	p := c.controller()
-	return &autoscale.Engine{Observer: p, Actor: p, Clock: c.Clock, Cluster: cluster, Config: cfg}
+	return &autoscale.Engine{Observer: p, Actor: p, Scalers: &scalersPort{p, aas.NewFromConfig(c.cfg), c.Clock}, Clock: c.Clock, Cluster: cluster, Config: cfg}
 }
 
 func (p *controllerPort) SetDesired(ctx context.Context, group string, n int) error {
@@ -182,9 +183,7 @@ func primaryOf(svc types.Service) *types.Deployment {
 // during a deployment up to its maximum.
 func lacks(svc types.Service, placed, primary int) int {
 	d := primaryOf(svc)
-	if svc.SchedulingStrategy == types.SchedulingStrategyDaemon || svc.LaunchType == types.LaunchTypeFargate || d == nil || slices.ContainsFunc(svc.CapacityProviderStrategy, func(i types.CapacityProviderStrategyItem) bool {
-		return strings.HasPrefix(aws.ToString(i.CapacityProvider), "FARGATE")
-	}) {
+	if svc.SchedulingStrategy == types.SchedulingStrategyDaemon || svc.LaunchType == types.LaunchTypeFargate || d == nil || fargateStrategy(svc) {
 		return 0
 	}
 	want := int(svc.DesiredCount)
@@ -194,6 +193,12 @@ func lacks(svc types.Service, placed, primary int) int {
 		n = max(n, min(want-primary, most-placed))
 	}
 	return max(n, 0)
+}
+
+func fargateStrategy(svc types.Service) bool {
+	return slices.ContainsFunc(svc.CapacityProviderStrategy, func(i types.CapacityProviderStrategyItem) bool {
+		return strings.HasPrefix(aws.ToString(i.CapacityProvider), "FARGATE")
+	})
 }
 
 func onFargate(t types.Task) bool {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ecs/slipway/internal/autoscale"
+	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/registry"
 	"github.com/slipway-ecs/slipway/internal/service"
@@ -26,7 +28,8 @@ func newCheckCommand() *cobra.Command {
 nothing, whether AWS has what a deployment needs: the image and its platform, roles and who may assume
 them, secrets and whether they may be read, subnets and security groups, a place for the listener rule,
 the target group's port, the log group, and room for the tasks. Every finding comes at once, each fault
-with what to change.
+with what to change. Where the service's scaling and the cluster's capacity would fight it warns: that is
+no fault.
 
 Exit codes: 0 no fault; 2 faults.`,
 		Args: cobra.MaximumNArgs(1),
@@ -41,6 +44,7 @@ Exit codes: 0 no fault; 2 faults.`,
 				return err
 			}
 			if !online {
+				warnOffline(p, file)
 				return nil
 			}
 			envs := file.Environments()
@@ -151,6 +155,15 @@ func (s inAWS) checkOnline(ctx context.Context, ref string) (faults int, err err
 		}
 		show(found)
 	}
+	var planned []autoscale.Scaled
+	if v := awscloud.Planned(s.ref.Service, &s.spec); v != nil {
+		planned = append(planned, *v)
+	}
+	ws, err := s.cloud.Autoscale(s.spec.Cluster, autoscale.Defaults()).Warnings(ctx, planned...)
+	if err != nil { // it keeps nothing from being deployed
+		show(deploy.Finding{Check: "scaling", Subject: s.spec.Cluster, State: deploy.Unknown, Says: err.Error()})
+	}
+	tellWarnings(s.p, ws)
 	return faults, nil
 }
 

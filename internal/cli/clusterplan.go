@@ -17,7 +17,12 @@ func newClusterPlanCommand() *cobra.Command {
 		Short: "Show what the controller would do now, and what it would save",
 		Long: `Runs the planner of 'slipway controller run' on the cluster as it is and changes nothing: which groups
 would grow, which instances would go and where their tasks find room, and why the others stay. How long
-an instance must have been removable is left out: the plan says what comes if nothing changes.`,
+an instance must have been removable is left out: the plan says what comes if nothing changes.
+
+Warnings tell where the scaling of services and the capacity of the cluster fight, each with what to do: a
+service that may grow to more than the groups may hold, a group that ECS's managed scaling or policies of
+its own size too, a policy that shrinks faster than instances come, services whose turns make a group
+oscillate.`,
 		Args:    cobra.MaximumNArgs(1),
 		Example: "  slipway cluster plan demo\n  slipway cluster plan demo --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,6 +46,12 @@ an instance must have been removable is left out: the plan says what comes if no
 				p.Data("decision", decisionText(&d), map[string]any{"decision": d.Kind, "group": d.Group, "from": d.From, "to": d.To, "instance": d.EC2ID, "usd_per_hour": d.Saving, "reasons": d.Reasons})
 			}
 			p.Data("plan", fmt.Sprintf("saves %.4f USD an hour (%.2f USD in 730 h)", saving, saving*730), map[string]any{"cluster": f.cluster, "usd_per_hour": saving})
+			ws, err := e.Warnings(cmd.Context())
+			if err != nil {
+				p.Fail("warnings: not known: %v", err) // the plan stands without
+				return nil
+			}
+			tellWarnings(p, ws)
 			return nil
 		},
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/charmbracelet/lipgloss"
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ecs/slipway/internal/autoscale"
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/drain"
 	"github.com/slipway-ecs/slipway/internal/rotate"
@@ -39,7 +40,14 @@ a letter a service; what drains and what is rotated; and what that waits for. It
 			if err != nil {
 				return err
 			}
-			look := func(ctx context.Context) (*topView, error) { return lookTop(ctx, cloud, f.cluster) }
+			warn := warningsOf(cloud, f.cluster)
+			look := func(ctx context.Context) (*topView, error) {
+				v, err := lookTop(ctx, cloud, f.cluster)
+				if err == nil {
+					v.warnings, v.unwarned = warn(ctx, v.at)
+				}
+				return v, err
+			}
 			if f.asJSON {
 				v, err := look(cmd.Context())
 				if err != nil {
@@ -74,6 +82,25 @@ type topView struct {
 	services  []drain.Service
 	drains    []drain.Drain
 	rotations []rotate.Plan
+	warnings  []autoscale.Warning
+	unwarned  error // they could not be read
+}
+
+// warningsOf looks for warnings once a minute: they change slowly and take several calls.
+func warningsOf(cloud *awscloud.Cloud, cluster string) func(context.Context, time.Time) ([]autoscale.Warning, error) {
+	e := cloud.Autoscale(cluster, autoscale.Defaults())
+	var at time.Time
+	var last []autoscale.Warning
+	return func(ctx context.Context, now time.Time) ([]autoscale.Warning, error) {
+		if !at.IsZero() && now.Sub(at) < time.Minute {
+			return last, nil
+		}
+		ws, err := e.Warnings(ctx)
+		if err == nil {
+			at, last = now, ws
+		}
+		return ws, err
+	}
 }
 
 func lookTop(ctx context.Context, cloud *awscloud.Cloud, cluster string) (*topView, error) {
@@ -100,7 +127,11 @@ func (v *topView) json() map[string]any {
 		i := &v.instances[k]
 		hosts = append(hosts, map[string]any{"id": i.EC2ID, "zone": i.AZ, "type": i.Type, "status": i.Status, "cpu": i.Registered.CPU, "cpu_used": i.Used.CPU, "memory": i.Registered.Memory, "memory_used": i.Used.Memory, "tasks": i.Groups})
 	}
-	return map[string]any{"cluster": v.cluster, "instances": hosts, "draining": len(v.drains), "rotations": len(v.rotations)}
+	warnings := make([]map[string]any, 0, len(v.warnings))
+	for _, w := range v.warnings {
+		warnings = append(warnings, warningJSON(w))
+	}
+	return map[string]any{"cluster": v.cluster, "instances": hosts, "draining": len(v.drains), "rotations": len(v.rotations), "warnings": warnings}
 }
 
 // palette is of the services, in the order of their names.
@@ -149,7 +180,7 @@ func (v *topView) render(width, height int, colour bool) string {
 	cells := max((width-46)/2, 8)
 	rows := 0
 	for k := range v.instances {
-		if rows++; height > 0 && rows > height-6-len(v.drains)-len(v.rotations) {
+		if rows++; height > 0 && rows > height-6-len(v.drains)-len(v.rotations)-2*len(v.warnings) {
 			fmt.Fprintf(&b, "… %d more\n", len(v.instances)-k)
 			break
 		}
@@ -171,6 +202,12 @@ func (v *topView) render(width, height int, colour bool) string {
 		if len(d.Waits) > 0 {
 			fmt.Fprintf(&b, "; %s", d.Waits[0].Sentence)
 		}
+	}
+	for _, w := range v.warnings {
+		fmt.Fprintf(&b, "\n! %s\n  → %s", w.Says, w.Do)
+	}
+	if v.unwarned != nil {
+		fmt.Fprintf(&b, "\n! who else scales is not known: %v", v.unwarned)
 	}
 	b.WriteByte('\n')
 	return b.String()

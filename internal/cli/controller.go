@@ -114,12 +114,15 @@ type controller struct {
 	counts map[string]int // decisions and actions by kind
 	gauges map[string]float64
 	last   map[string]string // what was told last, by what it is about
+
+	warned   time.Time
+	warnings map[string]string // what was warned of, by kind and what it is about
 }
 
 func newController(cloud *awscloud.Cloud, cluster string, cfg autoscale.Config, def drain.Defaults, dryRun bool) *controller {
 	host, _ := os.Hostname() // empty is no harm: the rest tells owners apart
 	c := &controller{scale: cloud.Autoscale(cluster, cfg), drain: cloud.Drain(cluster, def), rotate: cloud.Rotate(cluster), clock: cloud.Clock, cluster: cluster, dryRun: dryRun,
-		counts: map[string]int{}, gauges: map[string]float64{}, last: map[string]string{}}
+		counts: map[string]int{}, gauges: map[string]float64{}, last: map[string]string{}, warnings: map[string]string{}}
 	c.lease = cloud.Lease(cluster, fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8]), 30*time.Second)
 	c.scale.DryRun = dryRun
 	c.drain.Report = func(a drain.Action, err error) {
@@ -224,7 +227,41 @@ func (c *controller) turn(ctx context.Context, most time.Duration) error {
 		c.tell("scale", d.Group+d.EC2ID, args)
 	}
 	c.set("changes", busy)
+	c.warn(ctx)
 	return errors.Join(drainErr, rotateErr, err)
+}
+
+// warnEvery is the time between two looks for warnings.
+const warnEvery = 5 * time.Minute
+
+// warn logs where services' scaling and capacity fight: each when it comes, and when it has gone.
+func (c *controller) warn(ctx context.Context) {
+	now := c.clock.Now()
+	if !c.warned.IsZero() && now.Sub(c.warned) < warnEvery {
+		return
+	}
+	ws, err := c.scale.Warnings(ctx)
+	if err != nil {
+		c.tell("warnings are not known", "", []any{"cluster", c.cluster, "error", err})
+		return
+	}
+	c.warned = now
+	c.set("warnings", float64(len(ws)))
+	there := map[string]bool{}
+	for _, w := range ws {
+		key := string(w.Kind) + " " + w.About
+		there[key] = true
+		if c.warnings[key] != w.Says {
+			c.log.Warn("warning", "cluster", c.cluster, "kind", w.Kind, "about", w.About, "says", w.Says, "do", w.Do)
+		}
+		c.warnings[key] = w.Says
+	}
+	for key := range c.warnings {
+		if !there[key] {
+			delete(c.warnings, key)
+			c.log.Info("warning is over", "cluster", c.cluster, "about", key)
+		}
+	}
 }
 
 func (c *controller) turnRotations(ctx context.Context) error {

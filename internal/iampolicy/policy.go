@@ -166,6 +166,8 @@ func Controller(s Scope) Document {
 			"autoscaling:CreateOrUpdateTags", "autoscaling:DeleteTags", "autoscaling:UpdateAutoScalingGroup"},
 			s.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+s.Group)),
 		allow("Machines", []string{"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLifecycleHooks", "autoscaling:DescribeScalingActivities", "autoscaling:DescribeTags",
+			"autoscaling:DescribePolicies", "autoscaling:DescribeScheduledActions",
+			"application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies", "application-autoscaling:DescribeScheduledActions", "application-autoscaling:DescribeScalingActivities",
 			"ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions"}, "*"),
 		allow("Gates", []string{"cloudwatch:DescribeAlarms"}, s.arn("cloudwatch", "alarm:*")),
 		allow("Instances", []string{"ecs:UpdateContainerInstancesState", "ecs:DescribeContainerInstances", "ecs:TagResource", "ecs:UntagResource"}, s.arn("ecs", "container-instance/"+s.Cluster+"/*")).when(s.inCluster()),
