@@ -30,12 +30,11 @@ type around struct {
 // registerAround adds the services around ECS; the others are there already.
 func (l *Local) registerAround(files string) error {
 	cfg, a := &l.cfg, &l.around
+	svc := l.server.Service
 	var err error
-	if a.s3, err = s3.New(s3.Config{DB: l.db, Dir: filepath.Join(files, "s3"), Clock: l.clock, Log: cfg.Log, Region: cfg.Region}); err != nil {
+	if a.s3, err = s3.Register(svc("s3"), s3.Config{DB: l.db, Dir: filepath.Join(files, "s3"), Clock: l.clock, Log: cfg.Log, Region: cfg.Region}); err != nil {
 		return err
 	}
-	l.server.Fallback("/", a.s3) // what is signed for S3, and what is no other service's
-	svc := l.server.Service
 	if a.sqs, err = sqs.Register(svc("sqs"), sqs.Config{DB: l.db, Clock: l.clock, Metrics: l.cloudwatch, Log: cfg.Log, Address: cfg.Address, Region: cfg.Region, Account: cfg.Account}); err != nil {
 		return err
 	}

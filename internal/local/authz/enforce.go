@@ -27,6 +27,8 @@ type Enforcer struct {
 	Clock   clock.Clock
 	Account string
 	Service func(id string) *wire.Service // for the policies and tags of resources
+	// BucketPolicy is the policy of a bucket; empty if it has none.
+	BucketPolicy func(bucket string) string
 	// Seen is told of every decision; nil: nobody.
 	Seen func(evaluate.Request, evaluate.Decision)
 }
@@ -149,6 +151,13 @@ func (e *Enforcer) resource(ctx context.Context, n Need, p *evaluate.Policies, w
 		}
 		return nil
 	}
+	if path, ok := strings.CutPrefix(n.Resource, "arn:aws:s3:::"); ok && e.BucketPolicy != nil {
+		bucket, _, _ := strings.Cut(path, "/")
+		if policy, err := evaluate.Parse(e.BucketPolicy(bucket), evaluate.Resource); err == nil {
+			p.Resource = policy
+		}
+		return nil
+	}
 	if repository, ok := strings.CutPrefix(n.Resource, "arn:aws:ecr:"); ok && strings.Contains(repository, ":repository/") {
 		_, name, _ := strings.Cut(repository, ":repository/")
 		out, err := wire.Do[ecrapi.GetRepositoryPolicyInput, ecrapi.GetRepositoryPolicyOutput](ctx, e.Service("ecr"), "GetRepositoryPolicy", &ecrapi.GetRepositoryPolicyInput{RepositoryName: &name})
@@ -189,6 +198,8 @@ func denied(service string, err error) error {
 	case "ec2":
 		return &wire.Error{Code: "UnauthorizedOperation", Status: http.StatusForbidden, Message: "You are not authorized to perform this operation. " + r.Message}
 	case "elbv2", "autoscaling", "iam", "sts":
+		return &wire.Error{Code: "AccessDenied", Status: http.StatusForbidden, Message: r.Message}
+	case "s3":
 		return &wire.Error{Code: "AccessDenied", Status: http.StatusForbidden, Message: r.Message}
 	case "sns":
 		return &wire.Error{Code: "AuthorizationError", Status: http.StatusForbidden, Message: r.Message}

@@ -4,7 +4,6 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -15,14 +14,13 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/state"
 )
 
-// ServeHTTP does what gofakes3 leaves out or does otherwise than S3, and gives it the rest.
+// ServeHTTP does what gofakes3 leaves out or does otherwise than S3, and gives it the rest. The bucket is
+// in the path.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Header.Get("Authorization") == "" && r.URL.Query().Get("X-Amz-Signature") == "" && r.URL.Query().Get("Signature") == "" {
 		fail(w, r, "AccessDenied", "Access Denied")
 		return
 	}
-	r = r.Clone(r.Context())
-	virtualHost(r)
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	q := r.URL.Query()
 	if err := s.body(r); err != nil {
@@ -48,22 +46,6 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		r.Method, out.silent = http.MethodGet, true
 	}
 	s.front.ServeHTTP(out, r)
-}
-
-// virtualHost turns bucket.localhost/key and bucket.s3.localhost/key into /bucket/key.
-func virtualHost(r *http.Request) {
-	host := r.Host
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	bucket, ok := strings.CutSuffix(strings.ToLower(host), ".localhost")
-	if !ok {
-		return
-	}
-	if bucket = strings.TrimSuffix(strings.TrimSuffix(bucket, "s3"), "."); bucket != "" {
-		r.URL.Path = "/" + bucket + r.URL.Path
-		r.URL.RawPath = ""
-	}
 }
 
 // keepHeaders drops the X-Amz- headers that are not an object's: gofakes3 would keep and show them,

@@ -22,6 +22,7 @@ import (
 
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
 )
 
 // Bucket is a bucket. Key: name.
@@ -61,7 +62,7 @@ type Part struct {
 	At         time.Time
 }
 
-// Service is S3. It is an http.Handler for requests signed for S3.
+// Service is S3.
 type Service struct {
 	db      *state.DB
 	buckets *state.Table[Bucket]
@@ -83,8 +84,8 @@ type Config struct {
 	Region string
 }
 
-// New opens the tables and drops contents that no acknowledged write refers to.
-func New(c Config) (*Service, error) {
+// Register opens the tables, drops contents that no acknowledged write refers to, and adds the operations.
+func Register(svc *wire.Service, c Config) (*Service, error) {
 	s := &Service{db: c.DB, clock: c.Clock, log: c.Log, dir: c.Dir, region: cmp.Or(c.Region, "us-east-1")}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -107,6 +108,7 @@ func New(c Config) (*Service, error) {
 	}
 	// No limit on skew: the clock here may run faster than the client's.
 	s.front = gofakes3.New(s, gofakes3.WithTimeSource(now{s.clock}), gofakes3.WithTimeSkewLimit(0)).Server()
+	s.handle(svc)
 	return s, nil
 }
 
