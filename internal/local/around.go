@@ -55,6 +55,7 @@ func (l *Local) registerAround(files string) error {
 	emitter := emit.New(emit.Config{State: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account, Emit: a.bus.Emit, Publish: a.sns.Publish,
 		Queue: func(arn, body string) error { return a.sqs.Send(arn, body, "", "", nil) }, ECS: svc("ecs"), Alarms: svc("cloudwatch"), Groups: l.autoscaling})
 	l.cloudwatch.OnAlarm(emitter.OnAlarm)
+	l.tellOfComposites()
 	l.autoscaling.NotifyThrough(a.sns.Publish)
 	names, err := servicediscovery.Register(svc("servicediscovery"), servicediscovery.Config{DB: l.db, ECS: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account})
 	if err != nil {

@@ -3,7 +3,6 @@
 package cloudwatch
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -19,14 +18,19 @@ import (
 
 // Service is CloudWatch. Its loop is Run.
 type Service struct {
-	db      *state.DB
-	alarms  *state.Table[Alarm]
-	metrics metrics
-	clock   clock.Clock
-	log     *slog.Logger
-	region  string
-	account string
-	actions []Action
+	db         *state.DB
+	alarms     *state.Table[Alarm]
+	composites *state.Table[Composite]
+	metrics    metrics
+	clock      clock.Clock
+	log        *slog.Logger
+	region     string
+	account    string
+	actions    []Action
+
+	compositeActions []CompositeAction
+	compositeChanges []func(alarm Composite, previous string)
+	wake             chan struct{} // the loop's, when an action begins to be held back
 }
 
 // Action is told when an alarm has changed its state, with the ARNs listed for the new state. It
@@ -43,17 +47,21 @@ type Config struct {
 
 // Register adds the operations to svc and the table to the store.
 func Register(svc *wire.Service, c Config) (*Service, error) {
-	s := &Service{db: c.DB, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account, metrics: metrics{series: map[string]*series{}}}
+	s := &Service{db: c.DB, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account, metrics: metrics{series: map[string]*series{}}, wake: make(chan struct{}, 1)}
 	var err error
 	if s.alarms, err = state.NewTable[Alarm](c.DB, TableAlarms); err != nil {
 		return nil, err
 	}
+	if s.composites, err = state.NewTable[Composite](c.DB, "cloudwatch.composites"); err != nil {
+		return nil, err
+	}
 	wire.Handle(svc, "PutMetricData", s.putData)
 	wire.Handle(svc, "GetMetricStatistics", s.statistics)
-	wire.Handle(svc, "GetMetricData", s.data, wire.Partly("metric math expressions"))
+	wire.Handle(svc, "GetMetricData", s.data, wire.Partly("Metrics Insights queries and anomaly detection"))
 	wire.Handle(svc, "ListMetrics", s.list)
-	wire.Handle(svc, "PutMetricAlarm", s.putAlarm, wire.Partly("alarms on metric math and anomaly detection"))
-	wire.Handle(svc, "DescribeAlarms", s.describe, wire.Partly("composite alarms"))
+	wire.Handle(svc, "PutMetricAlarm", s.putAlarm, wire.Partly("anomaly detection, Metrics Insights queries and periods below a minute"))
+	wire.Handle(svc, "PutCompositeAlarm", s.putComposite)
+	wire.Handle(svc, "DescribeAlarms", s.describe)
 	wire.Handle(svc, "DescribeAlarmsForMetric", s.forMetric)
 	wire.Handle(svc, "DescribeAlarmHistory", s.history)
 	wire.Handle(svc, "DeleteAlarms", s.delete)
@@ -179,33 +187,6 @@ func (s *Service) statistics(_ context.Context, in *cloudwatchapi.GetMetricStati
 			d.ExtendedStatistics[st] = v
 		}
 		out.Datapoints = append(out.Datapoints, d)
-	}
-	return out, nil
-}
-
-func (s *Service) data(_ context.Context, in *cloudwatchapi.GetMetricDataInput) (*cloudwatchapi.GetMetricDataOutput, error) {
-	out := &cloudwatchapi.GetMetricDataOutput{MetricDataResults: []cloudwatchapi.MetricDataResult{}, Messages: []cloudwatchapi.MessageData{}}
-	for _, q := range in.MetricDataQueries {
-		if q.MetricStat == nil || q.MetricStat.Metric == nil {
-			return nil, wire.Errorf("ValidationError", "not supported: metric math expressions (query %s)", wire.Value(q.Id))
-		}
-		st, m := q.MetricStat, q.MetricStat.Metric
-		if err := checkStat(wire.Value(st.Stat)); err != nil {
-			return nil, err
-		}
-		if q.ReturnData != nil && !*q.ReturnData {
-			continue
-		}
-		r := cloudwatchapi.MetricDataResult{Id: q.Id, Label: wire.Ptr(cmp.Or(wire.Value(q.Label), wire.Value(m.MetricName))), StatusCode: wire.Ptr("Complete"), Timestamps: []wire.Time{}, Values: []float64{}}
-		periods := s.metrics.read(wire.Value(m.Namespace), wire.Value(m.MetricName), fromAPI(m.Dimensions), wire.TimeOf(in.StartTime), wire.TimeOf(in.EndTime), time.Duration(max(60, wire.Value(st.Period)))*time.Second)
-		if wire.Value(in.ScanBy) != "TimestampAscending" {
-			slices.Reverse(periods)
-		}
-		for _, p := range periods {
-			v, _ := p.set.stat(wire.Value(st.Stat))
-			r.Timestamps, r.Values = append(r.Timestamps, wire.Time{Time: p.start}), append(r.Values, v)
-		}
-		out.MetricDataResults = append(out.MetricDataResults, r)
 	}
 	return out, nil
 }

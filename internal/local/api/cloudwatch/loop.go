@@ -1,27 +1,40 @@
 package cloudwatch
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"time"
 
-	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/scaling"
 )
 
 // Run judges every alarm once a minute until ctx ends, a few seconds into the minute so that the
-// last one is complete.
+// last one is complete. In between it lets composite alarms act whose time has come.
 func (s *Service) Run(ctx context.Context) error {
+	judged := s.clock.Now()
 	for {
-		now := s.clock.Now()
-		next := now.Truncate(time.Minute).Add(time.Minute + 5*time.Second)
-		if err := clock.Sleep(ctx, s.clock, next.Sub(now)); err != nil {
-			return nil // the context ended
+		next := judged.Truncate(time.Minute).Add(time.Minute + 5*time.Second)
+		until := next
+		if held := s.nextHeld(); !held.IsZero() && held.Before(until) {
+			until = held
 		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.wake:
+			continue // what is held back has changed
+		case <-s.clock.After(max(until.Sub(s.clock.Now()), time.Millisecond)):
+		}
+		if until.Before(next) {
+			if err := s.evaluateComposites(); err != nil {
+				return err
+			}
+			continue
+		}
+		judged = s.clock.Now()
 		if err := s.judgeAll(); err != nil {
 			return fmt.Errorf("judging alarms: %w", err)
 		}
@@ -50,13 +63,13 @@ func (s *Service) judgeAll() error {
 			return err
 		}
 	}
-	return nil
+	return s.evaluateComposites()
 }
 
 // judge reads the alarm's points and returns its state now, and why.
 func (s *Service) judge(a *Alarm) (value, reason string) {
 	api := a.API
-	length := time.Duration(wire.Value(api.Period)) * time.Second
+	length := periodOf(api)
 	n := int(wire.Value(api.EvaluationPeriods))
 	rule := scaling.Alarm{Comparison: wire.Value(api.ComparisonOperator), Threshold: wire.Value(api.Threshold), Periods: n,
 		Datapoints: int(wire.Value(api.DatapointsToAlarm)), Missing: scaling.Missing(wire.Value(api.TreatMissingData))}
@@ -64,7 +77,7 @@ func (s *Service) judge(a *Alarm) (value, reason string) {
 	// number is AWS's secret, two more is what its examples show.
 	end := s.clock.Now().Truncate(length)
 	start := end.Add(-time.Duration(n+2) * length)
-	have := s.Read(wire.Value(api.Namespace), wire.Value(api.MetricName), fromAPI(api.Dimensions), cmp.Or(wire.Value(api.Statistic), wire.Value(api.ExtendedStatistic)), start, end, length)
+	have := s.watched(api, start, end, length)
 	var points []float64
 	breaching := 0
 	for at := start; at.Before(end); at = at.Add(length) {
@@ -88,7 +101,11 @@ var words = map[string]string{"GreaterThanThreshold": "greater than", "GreaterTh
 // Newest is the newest point of the alarm's metric within five minutes: what a scaling policy goes by.
 func (s *Service) Newest(a Alarm) (value float64, known bool) {
 	now := s.clock.Now()
-	points := s.Read(wire.Value(a.API.Namespace), wire.Value(a.API.MetricName), fromAPI(a.API.Dimensions), cmp.Or(wire.Value(a.API.Statistic), wire.Value(a.API.ExtendedStatistic)), now.Add(-5*time.Minute), now.Truncate(time.Minute), time.Minute)
+	length := time.Minute
+	if len(a.API.Metrics) > 0 {
+		length = periodOf(a.API)
+	}
+	points := s.watched(a.API, now.Add(-max(5*time.Minute, 2*length)), now.Truncate(time.Minute), length)
 	var at time.Time
 	for t, v := range points {
 		if t.After(at) {
