@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/slipway-ecs/slipway/internal/capacity"
 	"github.com/slipway-ecs/slipway/internal/placement"
 )
 
@@ -103,6 +104,72 @@ func TestDecide(t *testing.T) {
 			}
 			if strings.Join(got, ", ") != c.want || !strings.Contains(strings.Join(reasons, "; "), c.says) {
 				t.Errorf("%v because %v; want %s because %q", got, reasons, c.want, c.says)
+			}
+		})
+	}
+}
+
+// Budgets: what may go, how many at a time, and when; each is named where it keeps an instance.
+func TestBudgets(t *testing.T) {
+	rule := func(text string) capacity.Disruption {
+		d, err := capacity.ParseDisruption(text, time.LoadLocation)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	rules := func(texts ...string) (out []capacity.Disruption) {
+		for _, text := range texts {
+			out = append(out, rule(text))
+		}
+		return out
+	}
+	web := func(texts ...string) map[string][]capacity.Disruption {
+		return map[string][]capacity.Disruption{"web": rules(texts...)}
+	}
+	// Six instances of one task each: all fit on two. It is Wednesday noon, UTC.
+	for _, c := range []struct {
+		name     string
+		tasks    []int
+		budgets  []capacity.Disruption
+		services map[string][]capacity.Disruption
+		leaving  int
+		want     int // instances that go
+		says     string
+	}{
+		{"a tenth, but two", []int{1, 1, 1, 1, 1, 1}, nil, nil, 0, 2, ""},
+		{"a number", []int{1, 1, 1, 1, 1, 1}, rules("1"), nil, 0, 1, ""},
+		{"a part", []int{1, 1, 1, 1, 1, 1}, rules("50%"), nil, 0, 3, ""},
+		{"what leaves counts", []int{1, 1, 1, 1, 1, 1}, rules("3"), nil, 2, 1, ""},
+		{"frozen", []int{1, 1, 1, 1, 1, 1}, rules("0"), nil, 0, 0, `no instance with tasks may go now: the budget "0" is in force`},
+		{"frozen at noon", []int{1, 1, 1, 1, 1, 1}, rules("0 mon-fri 08:00-18:00", "50%"), nil, 0, 0, `"0 mon,tue,wed,thu,fri 08:00-18:00 UTC" is in force`},
+		{"not frozen elsewhere", []int{1, 1, 1, 1, 1, 1}, rules("0 mon-fri 08:00-18:00 Pacific/Auckland", "50%"), nil, 0, 3, ""},
+		{"what is said of the night lifts no limit by day", []int{1, 1, 1, 1, 1, 1}, rules("5 22:00-06:00"), nil, 0, 2, ""},
+		{"an empty one goes all the same", []int{1, 1, 1, 1, 1, 0}, rules("0"), nil, 0, 1, ""},
+		{"of a service", []int{1, 1, 1, 1, 1, 1}, rules("50%"), web("1"), 0, 1, ""},
+		{"of a service, with what moves", []int{1, 1, 1, 1, 1, 1}, rules("50%"), web("2"), 2, 0, "as many tasks of web as its budget permits are being moved"},
+		{"of a service, frozen", []int{1, 1, 1, 1, 1, 1}, rules("50%"), web("0 12:00-13:00", "4"), 0, 0, `tasks of web may not be moved now: its budget "0 12:00-13:00 UTC" is in force`},
+		{"of another", []int{1, 1, 1, 1, 1, 1}, rules("50%"), map[string][]capacity.Disruption{"api": rules("0")}, 0, 3, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := &State{Hosts: hosts(c.tasks...), Groups: []Group{{Name: "g", Type: "m7i.large", Zones: []string{"a"}, Max: 9, Desired: 6, Instances: 6}}}
+			since := map[string]time.Time{}
+			for k := range s.Hosts {
+				since[s.Hosts[k].ID] = now.Add(-time.Hour)
+				s.Hosts[k].Leaving = k < c.leaving
+			}
+			cfg := Defaults()
+			cfg.Reserve, cfg.Budgets, cfg.ServiceBudgets = 0, c.budgets, c.services
+			ds, _ := Decide(s, since, now, cfg)
+			n, reasons := 0, ""
+			for _, d := range ds {
+				if d.Kind == Shrink {
+					n++
+				}
+				reasons += strings.Join(d.Reasons, "; ")
+			}
+			if n != c.want || !strings.Contains(reasons, c.says) {
+				t.Errorf("%d go because %s; want %d because %q", n, reasons, c.want, c.says)
 			}
 		})
 	}

@@ -6,6 +6,7 @@
 package autoscale
 
 import (
+	"slices"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/capacity"
@@ -81,7 +82,11 @@ type Config struct {
 	MaxAge    time.Duration // an older instance is replaced when that costs nothing more; 0: never
 	NoReplace bool          // only remove, never launch a cheaper one instead
 	Start     time.Duration // from a wish to an instance that takes tasks; for warnings
-	Budgets   []capacity.Disruption
+	// Budgets are the rules of how many instances with tasks may be on their way out at a time. Where none
+	// holds always, a tenth may, but two: what is said of the working hours lifts no limit at night.
+	Budgets []capacity.Disruption
+	// ServiceBudgets are the same of the tasks of a service, by name, beside its own minimum and maximum.
+	ServiceBudgets map[string][]capacity.Disruption
 }
 
 // Defaults are for a cluster whose instances take two minutes to come.
@@ -89,13 +94,13 @@ func Defaults() Config {
 	return Config{MinAge: 3 * time.Minute, Settle: time.Minute, Headroom: 10, Reserve: 10, Deadline: 15 * time.Minute, MoveCost: 0.0002, MinGain: 0.1, Start: 2 * time.Minute}
 }
 
-// budget is the rules of how many of n instances with tasks may be on their way out: without any given, a
-// tenth, but two, so that two can go for one.
+// budget is the rules of how many of n instances with tasks may be on their way out: without one that holds
+// always, a tenth too, but two, so that two can go for one.
 func (c *Config) budget(n int) []capacity.Disruption {
-	if len(c.Budgets) > 0 {
+	if slices.ContainsFunc(c.Budgets, func(r capacity.Disruption) bool { return r.Window == nil }) {
 		return c.Budgets
 	}
-	return []capacity.Disruption{{Number: max(2, n/10), Percent: capacity.NoLimit}}
+	return append(slices.Clip(c.Budgets), capacity.Disruption{Number: max(2, n/10), Percent: capacity.NoLimit})
 }
 
 // patience is how long a host must have been removable: until keeping it has cost as much as its removal

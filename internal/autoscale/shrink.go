@@ -1,6 +1,7 @@
 package autoscale
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -21,6 +22,7 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 	c.Overhead = capacity.Resources{CPU: used.CPU, Memory: used.Memory, GPU: used.GPU, ENI: used.ENI}
 	left := map[string]int{} // by group, how many may still go
 	zones := map[string]bool{}
+	mayMove, unmoved := slack(s, now, cfg)
 	for k := range s.Groups {
 		left[s.Groups[k].Name] = s.Groups[k].Desired - s.Groups[k].Min
 	}
@@ -33,7 +35,7 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 		}
 		o := occupied(s, h)
 		if !h.Leaving {
-			if no := keeps(s, h, now, cfg); no != "" {
+			if no := cmp.Or(keeps(s, h, now, cfg), stands(h, unmoved)); no != "" {
 				o.Keep = true
 				kept = append(kept, h.EC2ID+" stays: "+no)
 			}
@@ -48,7 +50,8 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 	if !cfg.NoReplace {
 		c.Offers, of = offers(s, now, nil)
 	}
-	budget := capacity.Budgets{Instances: capacity.Allowed(cfg.budget(len(s.Hosts)), len(s.Hosts), leaving, now), Tasks: capacity.NoLimit, Service: slack(s), MinSaving: cfg.MinSaving}
+	rules := cfg.budget(len(s.Hosts))
+	budget := capacity.Budgets{Instances: capacity.Allowed(rules, len(s.Hosts), leaving, now), Tasks: capacity.NoLimit, Service: mayMove, MinSaving: cfg.MinSaving}
 	var out []Decision
 	launches, goes := map[string]int{}, map[string]int{} // by group
 	moved := map[int]bool{}
@@ -121,6 +124,9 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 	}
 	if len(out) > 0 {
 		return out, since
+	}
+	if r := capacity.Frozen(rules, now); r != nil {
+		return []Decision{{Kind: Hold, Reasons: append([]string{fmt.Sprintf("no instance with tasks may go now: the budget %q is in force", r)}, kept...)}}, since
 	}
 	for k := range s.Hosts {
 		if !c.Instances[k].Keep && !moved[k] {
@@ -222,13 +228,51 @@ func keeps(s *State, h *Host, now time.Time, cfg Config) string {
 }
 
 // slack is how many tasks of each service may move at a time: all its minimum and maximum permit, and
-// one at least, since what permits none is pinned.
-func slack(s *State) map[string]int {
-	out := map[string]int{}
+// one at least, since what permits none is pinned; and no more than its budget. Of services whose budget
+// permits none now it says why.
+func slack(s *State, now time.Time, cfg Config) (may map[string]int, unmoved map[string]string) {
+	may, unmoved = map[string]int{}, map[string]string{}
 	for name, n := range s.Slack {
-		out[name] = max(n, 1)
+		may[name] = max(n, 1)
 	}
-	return out
+	if len(cfg.ServiceBudgets) == 0 {
+		return may, unmoved
+	}
+	all, moving := map[string]int{}, map[string]int{}
+	for k := range s.Hosts {
+		for n := range s.Hosts[k].Tasks {
+			t := &s.Hosts[k].Tasks[n]
+			if all[t.Service]++; s.Hosts[k].Leaving {
+				moving[t.Service]++
+			}
+		}
+	}
+	for name, rules := range cfg.ServiceBudgets {
+		n := capacity.Allowed(rules, all[name], moving[name], now)
+		if n == capacity.NoLimit {
+			continue
+		}
+		if have, ok := may[name]; !ok || n < have {
+			may[name] = n
+		}
+		switch r := capacity.Frozen(rules, now); {
+		case r != nil:
+			unmoved[name] = fmt.Sprintf("tasks of %s may not be moved now: its budget %q is in force", name, r)
+		case n == 0:
+			unmoved[name] = fmt.Sprintf("as many tasks of %s as its budget permits are being moved", name)
+		}
+	}
+	return may, unmoved
+}
+
+// stands says why a task of the host may not be moved now; empty if all may.
+func stands(h *Host, unmoved map[string]string) string {
+	for k := range h.Tasks {
+		if t := &h.Tasks[k]; !t.Daemon && unmoved[t.Service] != "" {
+			return unmoved[t.Service]
+		}
+	}
+	return ""
 }
 
 // spare follows what is free on the hosts as moves are made.

@@ -13,15 +13,21 @@ type Disruption struct {
 	Window  *Window // when the rule is in force; nil: always
 }
 
-// Window is a time of the week.
+// Window is a time of the week, by the wall clock: where clocks are put forward or back within it, it is
+// shorter or longer by that, and its begin and end are when the clock shows them. A window within the hour
+// that is left out is left out that day; one in the hour that comes twice is in force twice.
 type Window struct {
-	Days   []time.Weekday // on which it begins; none: each day
-	Begin  time.Duration  // after midnight of the location of the time asked about, by the wall clock
-	Length time.Duration  // at most 24 hours; it may go past midnight
+	Days     []time.Weekday // on which it begins; none: each day
+	Begin    time.Duration  // after midnight
+	Length   time.Duration  // by the clock, at most 24 hours; it may go past midnight
+	Location *time.Location // whose clock; nil: that of the time asked about
 }
 
 // Contains reports whether the time lies in the window. Its end does not.
 func (w *Window) Contains(now time.Time) bool {
+	if w.Location != nil {
+		now = now.In(w.Location)
+	}
 	clock := time.Duration(now.Hour())*time.Hour + time.Duration(now.Minute())*time.Minute +
 		time.Duration(now.Second())*time.Second + time.Duration(now.Nanosecond())
 	on := func(d time.Weekday) bool { return len(w.Days) == 0 || slices.Contains(w.Days, d) }
@@ -59,6 +65,16 @@ func Allowed(rules []Disruption, instances, already int, now time.Time) int {
 		return NoLimit
 	}
 	return max(most-already, 0)
+}
+
+// Frozen is the rule in force that permits no disruption at all; nil if none does so.
+func Frozen(rules []Disruption, now time.Time) *Disruption {
+	for i := range rules {
+		if r := &rules[i]; (r.Number == 0 || r.Percent == 0) && (r.Window == nil || r.Window.Contains(now)) {
+			return r
+		}
+	}
+	return nil
 }
 
 // Slack is how many of a service's tasks may be stopped and started elsewhere at a time, by its

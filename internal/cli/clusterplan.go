@@ -11,6 +11,7 @@ import (
 
 func newClusterPlanCommand() *cobra.Command {
 	var f clusterFlags
+	var budgets budgetFlags
 	cfg := autoscale.Defaults()
 	cmd := &cobra.Command{
 		Use:   "plan [CLUSTER]",
@@ -22,12 +23,17 @@ an instance must have been removable is left out: the plan says what comes if no
 Warnings tell where the scaling of services and the capacity of the cluster fight, each with what to do: a
 service that may grow to more than the groups may hold, a group that ECS's managed scaling or policies of
 its own size too, a policy that shrinks faster than instances come, services whose turns make a group
-oscillate.`,
+oscillate.
+
+` + budgetHelp,
 		Args:    cobra.MaximumNArgs(1),
-		Example: "  slipway cluster plan demo\n  slipway cluster plan demo --json",
+		Example: "  slipway cluster plan demo\n  slipway cluster plan demo --json\n  slipway cluster plan demo --budget '0 mon-fri 08:00-18:00 Europe/Berlin'",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				f.cluster = args[0]
+			}
+			if err := budgets.read(&cfg); err != nil {
+				return err
 			}
 			cloud, p, err := f.open(cmd)
 			if err != nil {
@@ -56,6 +62,7 @@ oscillate.`,
 		},
 	}
 	f.add(cmd)
+	budgets.add(cmd.Flags())
 	cmd.Flags().IntVar(&cfg.Headroom, "headroom", cfg.Headroom, "percent of what is used that must stay free after a removal")
 	cmd.Flags().IntVar(&cfg.Reserve, "reserve", cfg.Reserve, "percent of each service's tasks for which a place is kept free")
 	cmd.Flags().BoolVar(&cfg.NoReplace, "no-replace", false, "never launch a cheaper instance to stand for others")

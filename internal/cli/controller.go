@@ -32,6 +32,7 @@ func newControllerRunCommand() *cobra.Command {
 	var once, dryRun bool
 	var interval time.Duration
 	var metrics, policy, queue string
+	var budgets budgetFlags
 	cfg, def := autoscale.Defaults(), drainDefaults
 	cmd := &cobra.Command{
 		Use:   "run",
@@ -44,10 +45,14 @@ one structured log line with its reasons. Several may run; one leads.
 --events-queue is the URL of an SQS queue to which EventBridge sends Spot interruption warnings,
 rebalance recommendations and AWS Health's scheduled changes.
 
+` + budgetHelp + `
+
 With --dry-run nothing is changed and no lease is taken.`,
 		Args: cobra.NoArgs,
 		Example: `  slipway controller run --cluster demo
-  slipway controller run --cluster demo --dry-run --once`,
+  slipway controller run --cluster demo --dry-run --once
+  slipway controller run --cluster prod --budget 10% --budget '0 mon-fri 08:00-18:00 Europe/Berlin'
+  slipway controller run --cluster prod --budget '20% 22:00-06:00' --budget 1 --service-budget payments=1`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			def.Policy = drain.Policy(policy)
 			if def.Policy != drain.Abort && def.Policy != drain.Force {
@@ -55,6 +60,9 @@ With --dry-run nothing is changed and no lease is taken.`,
 			}
 			if interval <= 0 || def.Deadline <= 0 || cfg.Headroom < 0 || cfg.Reserve < 0 || cfg.Reserve > 1000 {
 				return badInput("--interval and --deadline must be above 0, --headroom and --reserve not below")
+			}
+			if err := budgets.read(&cfg); err != nil {
+				return err
 			}
 			cloud, _, err := f.open(cmd)
 			if err != nil {
@@ -83,6 +91,7 @@ With --dry-run nothing is changed and no lease is taken.`,
 		},
 	}
 	f.add(cmd)
+	budgets.add(cmd.Flags())
 	cmd.Flags().BoolVar(&once, "once", false, "one turn, then end")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only advise")
 	cmd.Flags().DurationVar(&interval, "interval", 10*time.Second, "time between two turns")

@@ -19,6 +19,7 @@ import (
 func newControllerLambdaCommand() *cobra.Command {
 	var f clusterFlags
 	var turns time.Duration
+	var budgets budgetFlags
 	cfg, def := autoscale.Defaults(), drainDefaults
 	cmd := &cobra.Command{
 		Use:   "lambda",
@@ -29,12 +30,18 @@ engines as 'slipway controller run' are made for --turns. An instance with a ter
 need time: have a schedule invoke it each minute.
 
 In a function of the runtime provided.al2023, bootstrap is a script that runs this command (see
-examples/controller). Give the function the policy that 'slipway iam controller' prints.`,
-		Args:    cobra.NoArgs,
-		Example: "  slipway controller lambda --cluster prod",
+examples/controller). Give the function the policy that 'slipway iam controller' prints.
+
+` + budgetHelp,
+		Args: cobra.NoArgs,
+		Example: `  slipway controller lambda --cluster prod
+  slipway controller lambda --cluster prod --budget '0 mon-fri 08:00-18:00 Europe/Berlin'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {
 				return badInput("AWS_LAMBDA_RUNTIME_API is not set: this is for AWS Lambda; use 'slipway controller run' elsewhere")
+			}
+			if err := budgets.read(&cfg); err != nil {
+				return err
 			}
 			cloud, _, err := f.open(cmd)
 			if err != nil {
@@ -47,6 +54,7 @@ examples/controller). Give the function the policy that 'slipway iam controller'
 		},
 	}
 	f.add(cmd)
+	budgets.add(cmd.Flags())
 	cmd.Flags().DurationVar(&turns, "turns", 40*time.Second, "how long turns are made for an event; less than the function's timeout")
 	cmd.Flags().IntVar(&cfg.Headroom, "headroom", cfg.Headroom, "percent of what is used that must stay free after a removal")
 	cmd.Flags().IntVar(&cfg.Reserve, "reserve", cfg.Reserve, "percent of each service's tasks for which a place is kept free")
