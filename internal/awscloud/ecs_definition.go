@@ -54,6 +54,8 @@ func (p *ecsPort) RegisterTaskDefinition(ctx context.Context, w deploy.TaskDefin
 				efs.AuthorizationConfig = &types.EFSAuthorizationConfig{AccessPointId: &v.EFS.AccessPoint, Iam: types.EFSAuthorizationConfigIAMEnabled}
 			}
 			in.Volumes = append(in.Volumes, types.Volume{Name: aws.String(v.Name), EfsVolumeConfiguration: efs})
+		case v.EBS != nil:
+			in.Volumes = append(in.Volumes, types.Volume{Name: aws.String(v.Name), ConfiguredAtLaunch: aws.Bool(true)})
 		default:
 			vol := types.Volume{Name: aws.String(v.Name)}
 			if v.HostPath != "" {
@@ -197,6 +199,9 @@ func definitionFrom(t types.TaskDefinition, tags []types.Tag) deploy.TaskDefinit
 		vol := service.Volume{Name: aws.ToString(v.Name)}
 		if v.Host != nil {
 			vol.HostPath = aws.ToString(v.Host.SourcePath)
+		}
+		if aws.ToBool(v.ConfiguredAtLaunch) {
+			vol.EBS = &service.EBSVolume{}
 		}
 		if e := v.EfsVolumeConfiguration; e != nil {
 			vol.EFS = &service.EFSVolume{FileSystem: aws.ToString(e.FileSystemId), RootDirectory: aws.ToString(e.RootDirectory)}

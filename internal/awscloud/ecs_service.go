@@ -86,6 +86,7 @@ func serviceFrom(ref deploy.Ref, s types.Service) deploy.Service {
 	for _, t := range s.Tags {
 		out.Tags[aws.ToString(t.Key)] = aws.ToString(t.Value)
 	}
+	out.Volumes = volumesFrom(s)
 	for _, d := range s.Deployments {
 		out.Rollouts = append(out.Rollouts, deploy.Rollout{ID: aws.ToString(d.Id), Status: aws.ToString(d.Status), TaskDefinition: aws.ToString(d.TaskDefinition),
 			State: string(d.RolloutState), Reason: aws.ToString(d.RolloutStateReason), Desired: int(d.DesiredCount), Running: int(d.RunningCount),
@@ -109,7 +110,7 @@ func (p *ecsPort) CreateService(ctx context.Context, w deploy.Service) (deploy.S
 		LoadBalancers: loadBalancers(w), NetworkConfiguration: network(w),
 		PlacementStrategy: strategies(w), PlacementConstraints: constraints(w),
 		SchedulingStrategy: types.SchedulingStrategyReplica, PropagateTags: types.PropagateTagsService, EnableECSManagedTags: true,
-		ServiceRegistries: serviceRegistries(w), ServiceConnectConfiguration: serviceConnect(w),
+		VolumeConfigurations: serviceVolumes(w), ServiceRegistries: serviceRegistries(w), ServiceConnectConfiguration: serviceConnect(w),
 		Tags: ecsTags(w.Tags),
 	}
 	if len(in.CapacityProviderStrategy) > 0 {
@@ -161,6 +162,11 @@ func (p *ecsPort) UpdateService(ctx context.Context, w deploy.Service, force boo
 	set(!same(w.Registry, have.Registry), func() {
 		if in.ServiceRegistries = serviceRegistries(w); in.ServiceRegistries == nil {
 			in.ServiceRegistries = []types.ServiceRegistry{}
+		}
+	})
+	set(!same(w.Volumes, have.Volumes), func() {
+		if in.VolumeConfigurations = serviceVolumes(w); in.VolumeConfigurations == nil {
+			in.VolumeConfigurations = []types.ServiceVolumeConfiguration{}
 		}
 	})
 	set(!same(w.Connect, have.Connect), func() {

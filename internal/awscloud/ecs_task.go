@@ -25,6 +25,10 @@ func (p *ecsPort) StartedBy(ctx context.Context, cluster, mark string) ([]deploy
 	return p.tasks(ctx, ecs.ListTasksInput{Cluster: &cluster, StartedBy: &mark})
 }
 
+func (p *ecsPort) FamilyTasks(ctx context.Context, cluster, family string) ([]deploy.Task, error) {
+	return p.tasks(ctx, ecs.ListTasksInput{Cluster: &cluster, Family: &family})
+}
+
 // tasks lists what runs, all of it, and what stopped lately, the first page.
 func (p *ecsPort) tasks(ctx context.Context, in ecs.ListTasksInput) ([]deploy.Task, error) {
 	var arns []string
@@ -126,6 +130,7 @@ func (p *ecsPort) RunTask(ctx context.Context, r deploy.TaskRun) (deploy.Task, e
 		Cluster: &r.Cluster, TaskDefinition: &r.TaskDefinition, StartedBy: &r.StartedBy, Count: aws.Int32(1),
 		LaunchType: types.LaunchType(r.Service.LaunchType), CapacityProviderStrategy: providers(r.Service), NetworkConfiguration: network(r.Service),
 		PlacementConstraints: constraints(r.Service), Tags: ecsTags(r.Tags), EnableECSManagedTags: true,
+		VolumeConfigurations: taskVolumes(r.Service),
 	}
 	if len(in.CapacityProviderStrategy) > 0 {
 		in.LaunchType = ""

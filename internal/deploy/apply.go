@@ -115,7 +115,7 @@ func (r *run) roles(ctx context.Context) error {
 	for _, x := range []struct {
 		resource   string
 		want, have *Role
-	}{{resExecutionRole, r.d.executionRole, r.o.executionRole}, {resTaskRole, r.d.taskRole, r.o.taskRole}, {resTrafficRole, r.d.trafficRole, r.o.trafficRole}, {resScheduleRole, r.d.scheduleRole, r.o.scheduleRole}} {
+	}{{resExecutionRole, r.d.executionRole, r.o.executionRole}, {resTaskRole, r.d.taskRole, r.o.taskRole}, {resTrafficRole, r.d.trafficRole, r.o.trafficRole}, {resVolumeRole, r.d.volumeRole, r.o.volumeRole}, {resScheduleRole, r.d.scheduleRole, r.o.scheduleRole}} {
 		if x.want == nil {
 			continue
 		}

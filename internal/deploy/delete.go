@@ -226,7 +226,7 @@ func (x *removal) definitions(ctx context.Context) error {
 }
 
 func (x *removal) roles(ctx context.Context) error {
-	for _, role := range []*Role{x.o.executionRole, x.o.taskRole, x.o.trafficRole, x.o.scheduleRole} {
+	for _, role := range []*Role{x.o.executionRole, x.o.taskRole, x.o.trafficRole, x.o.volumeRole, x.o.scheduleRole} {
 		if role == nil {
 			continue
 		}

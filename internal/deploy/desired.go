@@ -26,6 +26,7 @@ type desired struct {
 	targetGroup   *TargetGroup
 	alternate     *TargetGroup // nil unless the traffic is shifted; see shift.go
 	trafficRole   *Role        // with which ECS shifts it
+	volumeRole    *Role        // with which ECS makes the tasks' disks
 	schedule      *Schedule    // of a job that has one
 	scheduleRole  *Role
 	registry      *Registry // in Cloud Map
@@ -72,6 +73,7 @@ func desire(t Target, lb *Listener) (desired, error) {
 		d.taskRole = &Role{Name: name, ARN: d.definition.TaskRole, Trust: trustPolicy(t.Infra), Tags: tags,
 			Policy: taskPolicy(spec.TaskRole.Statements)}
 	}
+	d.volumeRole = volumeRole(t.Infra, d.ref, spec.Volumes, tags)
 	d.definition.Tags = merged(tags, map[string]string{tagContent: contentDigest(d.definition)})
 	if t.Release != "" {
 		d.definition.Tags[tagRelease] = t.Release
@@ -142,12 +144,7 @@ func check(t Target) error {
 	if err := checkShift(spec); err != nil {
 		return err
 	}
-	for _, v := range spec.Volumes {
-		if v.EBS != nil {
-			return refuse("not supported: EBS volume %s; use EFS, a host path or tmpfs", v.Name)
-		}
-	}
-	return nil
+	return checkVolumes(spec)
 }
 
 // checkSecrets refuses what ECS cannot read. slipway deploy copies such secrets and names the copies.
@@ -185,7 +182,7 @@ func definition(t Target, driver, group string) TaskDefinition {
 		TaskRole:      spec.TaskRole.ARN,
 		ExecutionRole: t.Infra.ExecutionRole,
 		Containers:    slices.Clone(spec.Containers),
-		Volumes:       spec.Volumes,
+		Volumes:       atLaunch(spec.Volumes),
 		LogDriver:     driver,
 		LogOptions:    spec.Logs.Options,
 	}
@@ -307,6 +304,7 @@ func ecsService(t Target, ref Ref, tags map[string]string) *Service {
 		CircuitBreaker: spec.Deployment.CircuitBreaker, Rollback: spec.Deployment.Rollback,
 		BakeTime: spec.Deployment.BakeTime, StepPercent: spec.Deployment.StepPercent, StepBake: spec.Deployment.StepBake,
 		RollbackOnAlarms: alarmNames(spec.Deployment.RollbackOnAlarms, spec.Alarms, ref),
+		Volumes:          launchVolumes(t.Infra, ref, spec.Volumes),
 		Placement:        spec.Placement, Tags: tags,
 	}
 	if t.Release != "" {

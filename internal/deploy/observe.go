@@ -19,6 +19,7 @@ type observed struct {
 	executionRole *Role
 	taskRole      *Role
 	trafficRole   *Role
+	volumeRole    *Role
 	schedule      *Schedule
 	scheduleRole  *Role
 	registries    []Registry // of this service, in Cloud Map
@@ -79,6 +80,9 @@ func (e *Engine) observe(ctx context.Context, ref Ref) (o observed, err error) {
 	}
 	if o.trafficRole, err = found(e.ports.Roles.Role(ctx, ref.trafficRoleName())); err != nil {
 		return o, fmt.Errorf("reading the role that shifts traffic: %w", err)
+	}
+	if o.volumeRole, err = found(e.ports.Roles.Role(ctx, ref.volumeRoleName())); err != nil {
+		return o, fmt.Errorf("reading the role that makes volumes: %w", err)
 	}
 	if o.scaling, err = found(e.ports.Scaling.ServiceScaling(ctx, ref)); err != nil {
 		return o, fmt.Errorf("reading the scaling of %s: %w", ref.Service, err)

@@ -80,7 +80,7 @@ func plan(d desired, o observed) (Plan, error) {
 	for _, r := range []struct {
 		name       string
 		want, have *Role
-	}{{resExecutionRole, d.executionRole, o.executionRole}, {resTaskRole, d.taskRole, o.taskRole}, {resTrafficRole, d.trafficRole, o.trafficRole}, {resScheduleRole, d.scheduleRole, o.scheduleRole}} {
+	}{{resExecutionRole, d.executionRole, o.executionRole}, {resTaskRole, d.taskRole, o.taskRole}, {resTrafficRole, d.trafficRole, o.trafficRole}, {resVolumeRole, d.volumeRole, o.volumeRole}, {resScheduleRole, d.scheduleRole, o.scheduleRole}} {
 		if r.want != nil {
 			add(roleChange(r.name, *r.want, r.have))
 		}
@@ -130,6 +130,9 @@ func plan(d desired, o observed) (Plan, error) {
 	}
 	for _, c := range registryChanges(d, o) {
 		add(c)
+	}
+	if d.volumeRole == nil && o.volumeRole != nil {
+		add(Change{Resource: resVolumeRole, Name: o.volumeRole.Name, Action: Delete})
 	}
 	if d.service == nil {
 		return p, nil
@@ -370,6 +373,7 @@ func serviceChange(d desired, o observed, newGroup bool) (Change, bool, error) {
 	c.field("security_groups", have.SecurityGroups, want.SecurityGroups)
 	c.field("assign_public_ip", have.AssignPublicIP, want.AssignPublicIP)
 	c.field("load_balancers", balancerNames(have.LoadBalancers, "", ""), balancerNames(want.LoadBalancers, groupOf(d.targetGroup, newGroup), groupOf(d.alternate, false)))
+	c.field("volumes", have.Volumes, want.Volumes)
 	discoveryFields(&c, d, o)
 	rollout := len(c.Fields) > 0
 	// Of these not.

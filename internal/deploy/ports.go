@@ -47,6 +47,7 @@ type Service struct {
 	Registry         *ServiceRegistry
 	Connect          *Connect
 	GracePeriod      time.Duration
+	Volumes          []LaunchVolume
 	Placement        service.Placement
 	Tags             map[string]string
 
@@ -182,6 +183,8 @@ type TaskDefinition struct {
 type Tasks interface {
 	// ServiceTasks lists the tasks of a service that run or should, and those that stopped lately.
 	ServiceTasks(ctx context.Context, ref Ref) ([]Task, error)
+	// FamilyTasks lists the tasks of any revision of a family, running and lately stopped.
+	FamilyTasks(ctx context.Context, cluster, family string) ([]Task, error)
 	// RunTask starts one task and returns it; StartedBy marks it.
 	RunTask(ctx context.Context, run TaskRun) (Task, error)
 	// StartedBy lists the tasks with that mark, running and lately stopped.

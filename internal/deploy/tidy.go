@@ -53,7 +53,7 @@ func (r *run) tidy(ctx context.Context) error {
 			}
 		case resSchedule:
 			err = r.ports.Schedules.DeleteSchedule(ctx, c.Name)
-		case resExecutionRole, resTaskRole, resTrafficRole, resScheduleRole:
+		case resExecutionRole, resTaskRole, resTrafficRole, resVolumeRole, resScheduleRole:
 			err = r.ports.Roles.DeleteRole(ctx, c.Name)
 		default:
 			continue

@@ -377,6 +377,14 @@ func (w *world) ServiceTasks(context.Context, Ref) ([]Task, error) {
 	return out, nil
 }
 
+func (w *world) FamilyTasks(context.Context, string, string) ([]Task, error) {
+	var out []Task
+	for _, t := range w.tasks {
+		out = append(out, *t)
+	}
+	return out, nil
+}
+
 func (w *world) StartedBy(_ context.Context, _, mark string) ([]Task, error) {
 	var out []Task
 	for _, t := range w.tasks {

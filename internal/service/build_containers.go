@@ -194,16 +194,45 @@ func (b *builder) volumes(s *settings, out *Spec) {
 		v, path := s.Volumes[name], "volumes."+name
 		r := Volume{Name: name, HostPath: v.Host, Tmpfs: int(v.Tmpfs)}
 		if v.EFS != nil {
-			r.EFS = &EFSVolume{FileSystem: v.EFS.FileSystem, RootDirectory: v.EFS.Root, AccessPoint: v.EFS.AccessPoint}
-			if r.EFS.AccessPoint != "" && r.EFS.RootDirectory != "" && r.EFS.RootDirectory != "/" {
+			r.EFS = &EFSVolume{FileSystem: v.EFS.FileSystem, RootDirectory: or(v.EFS.Root, "/"), AccessPoint: v.EFS.AccessPoint}
+			if r.EFS.AccessPoint != "" && r.EFS.RootDirectory != "/" {
 				b.fault(path+".efs.root", "%s.efs: with an access point, root must be / or left out", path)
 			}
 		}
 		if v.EBS != nil {
-			r.EBS = &EBSVolume{SizeGiB: v.EBS.Size, Type: or(v.EBS.Type, "gp3")}
+			r.EBS = b.ebs(path+".ebs", v.EBS)
 		}
 		out.Volumes = append(out.Volumes, r)
 	}
+}
+
+// ebs checks what AWS would refuse only when the first task starts.
+// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceManagedEBSVolumeConfiguration.html
+func (b *builder) ebs(path string, c *ebsConfig) *EBSVolume {
+	v := &EBSVolume{SizeGiB: c.Size, Type: or(c.Type, "gp3"), IOPS: c.IOPS, Throughput: c.Throughput, FileSystem: or(c.FileSystem, "xfs"),
+		Encrypted: true, KMSKey: c.KMSKey, Snapshot: c.Snapshot, Role: c.Role}
+	set(&v.Encrypted, c.Encrypted)
+	least := map[string]int{"io1": 4, "io2": 4, "st1": 125, "sc1": 125}[v.Type]
+	provisioned := v.Type == "io1" || v.Type == "io2"
+	switch {
+	case v.SizeGiB == 0 && v.Snapshot == "":
+		b.fault(path, "%s needs a size or a snapshot", path)
+	case v.SizeGiB > 0 && v.SizeGiB < least:
+		b.fault(path+".size", "%s.size is %d; a volume of type %s has at least %d GiB", path, v.SizeGiB, v.Type, least)
+	}
+	if v.IOPS == 0 && provisioned {
+		b.fault(path+".iops", "%s: a volume of type %s needs iops", path, v.Type)
+	}
+	if v.IOPS > 0 && v.Type != "gp3" && !provisioned {
+		b.fault(path+".iops", "%s.iops is for gp3, io1 and io2, not %s", path, v.Type)
+	}
+	if v.Throughput > 0 && v.Type != "gp3" {
+		b.fault(path+".throughput", "%s.throughput is for gp3, not %s", path, v.Type)
+	}
+	if v.KMSKey != "" && !v.Encrypted {
+		b.fault(path+".kms_key", "%s: kms_key without encryption", path)
+	}
+	return v
 }
 
 // within checks a duration's bounds; a longest of 0 is none.

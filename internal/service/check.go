@@ -152,8 +152,17 @@ func (c *checker) mounts() {
 			}
 		}
 	}
+	disks := 0
 	for _, v := range c.Volumes {
 		at := "volumes." + v.Name
+		if v.EBS != nil {
+			if disks++; disks > 1 {
+				c.fault(at, "%s: a second EBS volume; ECS attaches one to a task", at)
+			}
+			if c.Schedule != "" {
+				c.fault(at, "%s: EventBridge Scheduler cannot give a job's task an EBS volume; use efs", at)
+			}
+		}
 		if !used[v.Name] {
 			c.fault(at, "volume %q is mounted by no container", v.Name)
 		}

@@ -186,8 +186,15 @@ type efsConfig struct {
 }
 
 type ebsConfig struct {
-	Size int    `yaml:"size" short:"true" jsonschema:"required,minimum=1,maximum=16384" jsonschema_description:"GiB"`
-	Type string `yaml:"type" jsonschema:"enum=gp3,enum=gp2,enum=io1,enum=io2,enum=st1,enum=sc1" jsonschema_description:"Default: gp3"`
+	Size       int    `yaml:"size" short:"true" jsonschema:"minimum=1,maximum=16384" jsonschema_description:"GiB; default: the snapshot's"`
+	Type       string `yaml:"type" jsonschema:"enum=gp3,enum=gp2,enum=io1,enum=io2,enum=st1,enum=sc1" jsonschema_description:"Default: gp3"`
+	IOPS       int    `yaml:"iops" jsonschema:"minimum=100,maximum=256000" jsonschema_description:"gp3, io1 and io2; needed for io1 and io2"`
+	Throughput int    `yaml:"throughput" jsonschema:"minimum=125,maximum=1000" jsonschema_description:"MiB a second, gp3 only; default: 125"`
+	FileSystem string `yaml:"filesystem" jsonschema:"enum=xfs,enum=ext4,enum=ext3" jsonschema_description:"Default: xfs"`
+	Encrypted  *bool  `yaml:"encrypted" jsonschema_description:"Default: true"`
+	KMSKey     string `yaml:"kms_key" jsonschema:"pattern=^arn:aws[a-z-]*:kms:" jsonschema_description:"ARN of the key; default: the account's for EBS"`
+	Snapshot   string `yaml:"snapshot" jsonschema:"pattern=^snap-" jsonschema_description:"What each disk begins with; default: empty"`
+	Role       string `yaml:"role" jsonschema:"pattern=^arn:aws[a-z-]*:iam::[0-9]{12}:role/" jsonschema_description:"An existing role with which ECS makes the disk; default: one of the service's own"`
 }
 
 type placementConfig struct {

@@ -131,9 +131,17 @@ type Volume struct {
 type EFSVolume struct{ FileSystem, RootDirectory, AccessPoint string }
 
 // EBSVolume is a volume ECS creates and attaches for each task.
+// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_ServiceManagedEBSVolumeConfiguration.html
 type EBSVolume struct {
-	SizeGiB int
-	Type    string
+	SizeGiB    int    // 0 = the snapshot's
+	Type       string // gp2, gp3, io1, io2, st1, sc1, standard
+	IOPS       int    // of gp3, io1, io2; 0 = AWS's default for the type
+	Throughput int    // MiB a second, of gp3; 0 = 125
+	FileSystem string // xfs, ext4, ext3
+	Encrypted  bool
+	KMSKey     string // ARN; empty = the account's key for EBS
+	Snapshot   string // snap-…, that each volume begins with
+	Role       string // ARN of an existing infrastructure role; empty = one of the service's own
 }
 
 // Placement is where EC2 tasks may and should go.

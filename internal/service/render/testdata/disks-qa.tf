@@ -1,0 +1,89 @@
+# Written by slipway from slipway.yaml, anew at every plan: change that file, not this one.
+
+terraform {
+  required_providers {
+    slipway = {
+      source = "slipway/slipway"
+    }
+  }
+
+  backend "local" {
+  }
+}
+
+provider "slipway" {
+}
+
+resource "slipway_service" "this" {
+  image       = "127.0.0.1:4566/shop@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+  release     = "c656597"
+  name        = "index"
+  team        = "search"
+  environment = "qa"
+  cluster     = "main"
+  launch_type = "EC2"
+  containers = [
+    {
+      name   = "index"
+      cpu    = 128
+      memory = 512
+      ports = [
+        {
+          container = 9200
+        },
+      ]
+      mounts = [
+        {
+          volume = "data"
+          path   = "/var/lib/index"
+        },
+      ]
+    },
+  ]
+  volumes = [
+    {
+      name = "data"
+      ebs = {
+        size_gib = 50
+      }
+    },
+  ]
+  placement = {
+    strategies = [
+      {
+        type  = "spread"
+        field = "attribute:ecs.availability-zone"
+      },
+      {
+        type  = "spread"
+        field = "instanceId"
+      },
+    ]
+  }
+  route = {
+    listener  = "web"
+    paths     = ["/*"]
+    container = "index"
+    port      = 9200
+  }
+  logs = {
+    group = "/slipway/qa/index"
+  }
+  tags = {
+    environment = "qa"
+    service     = "index"
+    team        = "search"
+  }
+}
+
+output "url" {
+  value = slipway_service.this.url
+}
+
+output "revision" {
+  value = slipway_service.this.revision
+}
+
+output "task_definition_arn" {
+  value = slipway_service.this.task_definition_arn
+}
