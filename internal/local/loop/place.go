@@ -160,12 +160,7 @@ func (r *reconciliation) launch(d *state.Deployment, n int, host string) (starte
 // unplaced counts the tasks of the cluster that wait for capacity.
 func (r *reconciliation) unplaced(cluster string) int {
 	if r.waiting < 0 {
-		r.waiting = 0
-		for _, t := range r.s.cfg.State.TasksByCluster.Get(r.tx, cluster) {
-			if t.LastStatus == "PROVISIONING" && t.ContainerInstance == "" && t.LaunchType != "FARGATE" {
-				r.waiting++
-			}
-		}
+		r.waiting = r.s.cfg.State.UnplacedTasks.Count(r.tx, cluster)
 	}
 	return r.waiting
 }

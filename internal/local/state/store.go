@@ -57,6 +57,38 @@ type ECS struct {
 	DeploymentsByARN    *Index[Deployment]        // by service deployment ARN
 	SvcDeploysByService *Index[ServiceDeployment] // by service key
 	RevisionsByService  *Index[ServiceRevision]   // by service key
+
+	ClusterTasks    *Tally[Task, TaskCount] // of a cluster, by name
+	ServiceTasks    *Tally[Task, TaskCount] // of a service, by key
+	DeploymentTasks *Tally[Task, TaskCount] // of a deployment, by service key and id
+	UnplacedTasks   *Tally[Task, string]    // of a cluster, by name: those that wait for an instance
+}
+
+// Phase is how far a task is, as counts tell it.
+type Phase uint8
+
+// The phases of tasks that are counted.
+const (
+	Pending Phase = iota + 1 // PROVISIONING, PENDING, ACTIVATING
+	Running
+)
+
+// TaskCount names a number of tasks.
+type TaskCount struct {
+	Of, Deployment string
+	Fargate        bool // of clusters only
+	Phase          Phase
+}
+
+// PhaseOf is the phase of a task; 0 if it is on its way out, or out.
+func PhaseOf(t *Task) Phase {
+	switch t.LastStatus {
+	case "PROVISIONING", "PENDING", "ACTIVATING":
+		return Pending
+	case "RUNNING":
+		return Running
+	}
+	return 0
 }
 
 // NewECS adds the ECS tables to db.
@@ -95,7 +127,25 @@ func NewECS(db *DB) (*ECS, error) {
 	add(&err, db, &s.DaemonDeployments, TableDaemonDeployments)
 	add(&err, db, &s.Targets, TableTargets)
 	add(&err, db, &s.TargetHealth, TableTargetHealth)
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	s.ClusterTasks = NewTally(s.Tasks, func(t *Task) (TaskCount, bool) {
+		p := PhaseOf(t)
+		return TaskCount{Of: t.ClusterName, Fargate: t.LaunchType == "FARGATE", Phase: p}, p != 0
+	})
+	s.ServiceTasks = NewTally(s.Tasks, func(t *Task) (TaskCount, bool) {
+		p := PhaseOf(t)
+		return TaskCount{Of: t.ServiceKey, Phase: p}, p != 0 && t.ServiceKey != ""
+	})
+	s.DeploymentTasks = NewTally(s.Tasks, func(t *Task) (TaskCount, bool) {
+		p := PhaseOf(t)
+		return TaskCount{Of: t.ServiceKey, Deployment: t.DeploymentID, Phase: p}, p != 0 && t.ServiceKey != ""
+	})
+	s.UnplacedTasks = NewTally(s.Tasks, func(t *Task) (string, bool) {
+		return t.ClusterName, t.LastStatus == "PROVISIONING" && t.ContainerInstance == "" && t.LaunchType != "FARGATE"
+	})
+	return s, nil
 }
 
 func add[T any](err *error, db *DB, into **Table[T], name string, indexes ...*Index[T]) {

@@ -38,14 +38,12 @@ type Table[T any] struct {
 	name    string
 	rows    btree.Map[string, *T]
 	indexes []*Index[T]
+	tallies []interface{ replace(old, rec *T) }
 }
 
 // NewTable adds a table to db and loads what is on disk of it. Each name is used once.
 func NewTable[T any](db *DB, name string, indexes ...*Index[T]) (*Table[T], error) {
 	t := &Table[T]{db: db, name: name, indexes: indexes}
-	for _, ix := range indexes {
-		ix.t = t
-	}
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if _, dup := db.tables[name]; dup {
@@ -87,20 +85,23 @@ func (t *Table[T]) undo(key string, old any) {
 }
 
 func (t *Table[T]) set(key string, rec *T) {
-	old, had := t.rows.Set(key, rec)
-	for _, ix := range t.indexes {
-		if had {
-			ix.remove(key, old)
-		}
-		ix.add(key, rec)
-	}
+	old, _ := t.rows.Set(key, rec)
+	t.follow(key, old, rec)
 }
 
 func (t *Table[T]) unset(key string) {
 	if old, had := t.rows.Delete(key); had {
-		for _, ix := range t.indexes {
-			ix.remove(key, old)
-		}
+		t.follow(key, old, nil)
+	}
+}
+
+// follow keeps indexes and tallies in step; old or rec may be nil.
+func (t *Table[T]) follow(key string, old, rec *T) {
+	for _, ix := range t.indexes {
+		ix.replace(key, old, rec)
+	}
+	for _, c := range t.tallies {
+		c.replace(old, rec)
 	}
 }
 
@@ -169,53 +170,4 @@ func (tx *Tx) mustWrite(table string) {
 	if !tx.writable {
 		panic("state: write to " + table + " in a View")
 	}
-}
-
-// Index finds the records of a table by other keys than their own.
-type Index[T any] struct {
-	t    *Table[T]
-	keys func(*T) []string
-	rows btree.Set[string]
-}
-
-// NewIndex makes an index; keys returns the index keys of a record (none: not indexed). It is
-// passed to NewTable.
-func NewIndex[T any](keys func(*T) []string) *Index[T] { return &Index[T]{keys: keys} }
-
-const sep = "\x00"
-
-func (ix *Index[T]) add(key string, rec *T) {
-	for _, k := range ix.keys(rec) {
-		ix.rows.Insert(k + sep + key)
-	}
-}
-
-func (ix *Index[T]) remove(key string, rec *T) {
-	for _, k := range ix.keys(rec) {
-		ix.rows.Delete(k + sep + key)
-	}
-}
-
-// Get yields the records under the index key, in order of their own keys.
-func (ix *Index[T]) Get(_ *Tx, key string) iter.Seq2[string, *T] {
-	prefix := key + sep
-	return func(yield func(string, *T) bool) {
-		ix.rows.Ascend(prefix, func(row string) bool {
-			if !strings.HasPrefix(row, prefix) {
-				return false
-			}
-			own := row[len(prefix):]
-			rec, ok := ix.t.rows.Get(own)
-			return !ok || yield(own, rec)
-		})
-	}
-}
-
-// Count is the number of records under the index key.
-func (ix *Index[T]) Count(tx *Tx, key string) int {
-	n := 0
-	for range ix.Get(tx, key) {
-		n++
-	}
-	return n
 }

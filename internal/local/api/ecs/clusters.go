@@ -167,17 +167,9 @@ func (a *API) countCluster(tx *state.Tx, name string) (n clusterCounts) {
 			n.instances++
 		}
 	}
-	for _, t := range a.State.TasksByCluster.Get(tx, name) {
-		k := 0
-		if t.LaunchType == "FARGATE" {
-			k = 1
-		}
-		switch {
-		case t.LastStatus == "RUNNING":
-			n.running[k]++
-		case isPending(t):
-			n.pending[k]++
-		}
+	for k, fargate := range []bool{false, true} {
+		n.running[k] = a.State.ClusterTasks.Count(tx, state.TaskCount{Of: name, Fargate: fargate, Phase: state.Running})
+		n.pending[k] = a.State.ClusterTasks.Count(tx, state.TaskCount{Of: name, Fargate: fargate, Phase: state.Pending})
 	}
 	for _, s := range a.State.Services.Prefix(tx, name+"/") {
 		k := 0

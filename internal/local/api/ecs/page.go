@@ -33,14 +33,9 @@ func pageOf(keys iter.Seq[string], token *string, maxResults *int32, limit int, 
 			return nil, nil, invalid("Max results should be between 1 and %d", limit)
 		}
 	}
-	last := ""
-	if wire.Value(token) != "" {
-		raw, err := base64.RawURLEncoding.DecodeString(*token)
-		after, ok := strings.CutPrefix(string(raw), "after:")
-		if err != nil || !ok || after == "" {
-			return nil, nil, invalid("Invalid token in request")
-		}
-		last = after
+	last := after(token)
+	if last == "" && wire.Value(token) != "" {
+		return nil, nil, invalid("Invalid token in request")
 	}
 	part = []string{}
 	for k := range keys {
@@ -53,4 +48,15 @@ func pageOf(keys iter.Seq[string], token *string, maxResults *int32, limit int, 
 		part = append(part, k)
 	}
 	return part, nil, nil
+}
+
+// after is the last key of the page before the one that token asks for; empty for the first page, and of
+// what is no token.
+func after(token *string) string {
+	raw, err := base64.RawURLEncoding.DecodeString(wire.Value(token))
+	key, ok := strings.CutPrefix(string(raw), "after:")
+	if err != nil || !ok {
+		return ""
+	}
+	return key
 }

@@ -81,19 +81,8 @@ func (a *API) showService(tx *state.Tx, s *state.Service) *ecsapi.Service {
 	out.LoadBalancers, out.ServiceRegistries = orEmpty(out.LoadBalancers), orEmpty(out.ServiceRegistries)
 	out.PlacementConstraints, out.PlacementStrategy = orEmpty(out.PlacementConstraints), orEmpty(out.PlacementStrategy)
 
-	running, pending := map[string]int{}, map[string]int{}
-	r, p := 0, 0
-	for _, t := range a.State.TasksByService.Get(tx, key) {
-		switch {
-		case t.LastStatus == "RUNNING":
-			running[t.DeploymentID]++
-			r++
-		case isPending(t):
-			pending[t.DeploymentID]++
-			p++
-		}
-	}
-	out.RunningCount, out.PendingCount = wire.Int32(r), wire.Int32(p)
+	out.RunningCount = wire.Int32(a.State.ServiceTasks.Count(tx, state.TaskCount{Of: key, Phase: state.Running}))
+	out.PendingCount = wire.Int32(a.State.ServiceTasks.Count(tx, state.TaskCount{Of: key, Phase: state.Pending}))
 
 	out.Deployments = []ecsapi.Deployment{}
 	for _, d := range a.deployments(tx, key) {
@@ -101,14 +90,16 @@ func (a *API) showService(tx *state.Tx, s *state.Service) *ecsapi.Service {
 			out.TaskSets = append(out.TaskSets, a.showTaskSet(tx, s, d))
 			continue
 		}
-		out.Deployments = append(out.Deployments, a.showDeployment(tx, s, d, running[d.ID], pending[d.ID]))
+		running := a.State.DeploymentTasks.Count(tx, state.TaskCount{Of: key, Deployment: d.ID, Phase: state.Running})
+		pending := a.State.DeploymentTasks.Count(tx, state.TaskCount{Of: key, Deployment: d.ID, Phase: state.Pending})
+		out.Deployments = append(out.Deployments, a.showDeployment(tx, s, d, running, pending))
 		if d.Status == "PRIMARY" && d.ServiceDeployment != "" && out.CurrentServiceDeployment == nil {
 			out.CurrentServiceDeployment = &d.ServiceDeployment
 		}
 		if d.Revision != "" {
 			out.CurrentServiceRevisions = append(out.CurrentServiceRevisions, ecsapi.ServiceCurrentRevisionSummary{
 				Arn: &d.Revision, RequestedTaskCount: wire.Int32(d.DesiredCount),
-				RunningTaskCount: wire.Int32(running[d.ID]), PendingTaskCount: wire.Int32(pending[d.ID]),
+				RunningTaskCount: wire.Int32(running), PendingTaskCount: wire.Int32(pending),
 			})
 		}
 	}
@@ -211,10 +202,4 @@ func (a *API) listServicesByNamespace(_ context.Context, in *ecsapi.ListServices
 }
 
 // isPending reports whether a task is on its way to RUNNING.
-func isPending(t *state.Task) bool {
-	switch t.LastStatus {
-	case "PROVISIONING", "PENDING", "ACTIVATING":
-		return true
-	}
-	return false
-}
+func isPending(t *state.Task) bool { return state.PhaseOf(t) == state.Pending }

@@ -99,7 +99,8 @@ func (a *API) listTasks(_ context.Context, in *ecsapi.ListTasksInput) (*ecsapi.L
 		if err != nil {
 			return nil, err
 		}
-		seq := a.State.TasksByCluster.Get(tx, c.Name)
+		start := after(in.NextToken)
+		seq := a.State.TasksByCluster.From(tx, c.Name, start)
 		instance := ""
 		if in.ContainerInstance != nil {
 			ci, ok := a.instance(tx, c, *in.ContainerInstance)
@@ -107,13 +108,16 @@ func (a *API) listTasks(_ context.Context, in *ecsapi.ListTasksInput) (*ecsapi.L
 				return nil, invalid("The referenced container instance was not found.")
 			}
 			instance = ci.ARN
+			if desired != "STOPPED" { // of which it has none any more, as far as its index knows
+				seq = a.State.TasksByInstance.From(tx, instance, start)
+			}
 		}
 		if in.ServiceName != nil {
 			s, err := a.service(tx, c, *in.ServiceName)
 			if err != nil {
 				return nil, err
 			}
-			seq = a.State.TasksByService.Get(tx, serviceKey(s))
+			seq = a.State.TasksByService.From(tx, serviceKey(s), start)
 		}
 		arns := func(yield func(string) bool) {
 			for _, t := range seq {
