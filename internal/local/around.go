@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 
+	"github.com/slipway-ecs/slipway/internal/local/api/elbv2"
 	"github.com/slipway-ecs/slipway/internal/local/api/events"
 	"github.com/slipway-ecs/slipway/internal/local/api/s3"
 	"github.com/slipway-ecs/slipway/internal/local/api/scheduler"
@@ -35,6 +36,8 @@ func (l *Local) registerAround(files string) error {
 	if a.s3, err = s3.Register(svc("s3"), s3.Config{DB: l.db, Dir: filepath.Join(files, "s3"), Clock: l.clock, Log: cfg.Log, Region: cfg.Region}); err != nil {
 		return err
 	}
+	l.elb.StoreIn(storage{a.s3})
+	l.server.Fallback(elbv2.FilesPath, l.elb)
 	if a.sqs, err = sqs.Register(svc("sqs"), sqs.Config{DB: l.db, Clock: l.clock, Metrics: l.cloudwatch, Log: cfg.Log, Address: cfg.Address, Region: cfg.Region, Account: cfg.Account}); err != nil {
 		return err
 	}
@@ -45,7 +48,9 @@ func (l *Local) registerAround(files string) error {
 	if err != nil {
 		return err
 	}
-	if a.bus, err = events.Register(svc("events"), events.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Deliverer: deliverer, Region: cfg.Region, Account: cfg.Account}); err != nil {
+	if a.bus, err = events.Register(svc("events"), events.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Deliverer: deliverer, Triggered: func(rule string) {
+		l.cloudwatch.Put("AWS/Events", "TriggeredRules", "Count", []cloudwatch.Dimension{{Name: "RuleName", Value: rule}}, 1)
+	}, Region: cfg.Region, Account: cfg.Account}); err != nil {
 		return err
 	}
 	schedules, err := scheduler.Register(svc("scheduler"), scheduler.Config{DB: l.db, Clock: l.clock, Log: cfg.Log, Deliverer: deliverer, Region: cfg.Region, Account: cfg.Account})

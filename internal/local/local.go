@@ -190,7 +190,7 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() (err error) {
-		l.elb, err = elbv2.Register(svc("elbv2"), elbv2.Config{DB: l.db, ECS: l.ecs, Network: l.ec2, Clock: l.clock, Log: cfg.Log})
+		l.elb, err = elbv2.Register(svc("elbv2"), elbv2.Config{DB: l.db, ECS: l.ecs, Network: l.ec2, Clock: l.clock, Log: cfg.Log, Address: cfg.Address})
 		return
 	})
 	step(func() (err error) {

@@ -48,6 +48,7 @@ type Listener struct {
 	RequestHeaders map[string]string // other names for the headers about TLS, by X-Amzn-…
 	Headers        map[string]string // put into every response
 	HideServer     bool              // routing.http.response.server.enabled is false
+	IdleTimeout    time.Duration     // tcp.idle_timeout.seconds, 60–6,000 s, for TCP; 0: the load balancer's
 	Actions        []Action          // of the default rule
 	Rules          []Rule
 }

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
@@ -121,7 +122,7 @@ func (s *streamer) carry(client net.Conn) {
 		// A Network Load Balancer does not check the certificates of its targets.
 		down = tls.Client(down, &tls.Config{InsecureSkipVerify: true})
 	}
-	idle := rt.lb.idle()
+	idle := cmp.Or(rt.ln.IdleTimeout, rt.lb.idle())
 	if rt.tls == nil {
 		pipe(&idleConn{Conn: client, idle: idle}, &idleConn{Conn: down, idle: idle}, c)
 		return

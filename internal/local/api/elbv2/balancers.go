@@ -3,7 +3,6 @@ package elbv2
 import (
 	"cmp"
 	"context"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -18,7 +17,7 @@ func (s *Service) registerBalancers(svc *wire.Service) {
 	wire.Handle(svc, "DescribeLoadBalancers", s.describeBalancers)
 	wire.Handle(svc, "DeleteLoadBalancer", s.deleteBalancer)
 	wire.Handle(svc, "DescribeLoadBalancerAttributes", s.balancerAttributes)
-	wire.Handle(svc, "ModifyLoadBalancerAttributes", s.modifyBalancerAttributes, wire.Partly("access and connection logs, desync mitigation, client keep-alive, TLS headers, WAF and zonal shift are recorded only"))
+	wire.Handle(svc, "ModifyLoadBalancerAttributes", s.modifyBalancerAttributes, wire.Partly("desync mitigation, routing by zone and health check logs: requests are read as strictly in every mode"))
 	wire.Handle(svc, "SetSecurityGroups", s.setGroups, wire.Partly("recorded; traffic is not filtered by it"))
 	wire.Handle(svc, "SetSubnets", s.setSubnets)
 	wire.Handle(svc, "SetIpAddressType", s.setAddressType, wire.Partly("recorded; the local balancer answers on IPv4"))
@@ -26,7 +25,7 @@ func (s *Service) registerBalancers(svc *wire.Service) {
 	wire.Handle(svc, "ModifyCapacityReservation", s.modifyCapacity, wire.Partly("recorded; the local balancer needs no warming"))
 	wire.Handle(svc, "GetResourcePolicy", s.resourcePolicy)
 	wire.Handle(svc, "DescribeAccountLimits", accountLimits)
-	wire.Handle(svc, "DescribeSSLPolicies", sslPolicies, wire.Partly("the recommended policies only"))
+	wire.Handle(svc, "DescribeSSLPolicies", sslPolicies, wire.Partly("of the post-quantum policies one"))
 }
 
 // Names: 1–32 letters, digits or hyphens, no hyphen at an end
@@ -63,12 +62,7 @@ func (s *Service) createBalancer(ctx context.Context, in *elbv2api.CreateLoadBal
 	lb := LoadBalancer{Tags: in.Tags, API: elbv2api.LoadBalancer{LoadBalancerName: &name, Type: &kind, Scheme: &scheme, State: &elbv2api.LoadBalancerState{Code: wire.Ptr("active")},
 		LoadBalancerArn: wire.Ptr(arnPrefix(wire.Caller(ctx)) + "loadbalancer/" + map[string]string{"application": "app", "network": "net"}[kind] + "/" + name + "/" + id),
 		SecurityGroups:  append([]string{}, in.SecurityGroups...), IpAddressType: wire.Ptr(cmp.Or(wire.Value(in.IpAddressType), "ipv4")), CanonicalHostedZoneId: wire.Ptr("Z35SXDOTRQ7X7K"), CreatedTime: wire.Timestamp(s.now())}}
-	lb.Attributes = map[string]string{"deletion_protection.enabled": "false", "access_logs.s3.enabled": "false", "access_logs.s3.bucket": "", "access_logs.s3.prefix": "", "load_balancing.cross_zone.enabled": "true"}
-	if kind == "application" {
-		maps.Copy(lb.Attributes, map[string]string{"idle_timeout.timeout_seconds": "60", "routing.http2.enabled": "true", "routing.http.drop_invalid_header_fields.enabled": "false", "routing.http.desync_mitigation_mode": "defensive",
-			"routing.http.xff_header_processing.mode": "append", "routing.http.preserve_host_header.enabled": "false", "routing.http.x_amzn_tls_version_and_cipher_suite.enabled": "false",
-			"routing.http.xff_client_port.enabled": "false", "waf.fail_open.enabled": "false", "client_keep_alive.seconds": "3600", "connection_logs.s3.enabled": "false", "zonal_shift.config.enabled": "false"})
-	}
+	lb.Attributes = balancerDefaults(kind)
 	out := &elbv2api.CreateLoadBalancerOutput{}
 	return out, s.db.Update(func(tx *state.Tx) error {
 		for _, old := range s.balancers.All(tx) {
@@ -184,57 +178,6 @@ func (s *Service) modifyBalancer(arn *string, f func(tx *state.Tx, lb *LoadBalan
 	})
 }
 
-func (s *Service) balancerAttributes(_ context.Context, in *elbv2api.DescribeLoadBalancerAttributesInput) (*elbv2api.DescribeLoadBalancerAttributesOutput, error) {
-	out := &elbv2api.DescribeLoadBalancerAttributesOutput{}
-	return out, s.db.View(func(tx *state.Tx) error {
-		lb, ok := s.balancers.Get(tx, wire.Value(in.LoadBalancerArn))
-		if !ok {
-			return notFound("LoadBalancerNotFound", "load balancers", wire.Value(in.LoadBalancerArn))
-		}
-		for _, k := range slices.Sorted(maps.Keys(lb.Attributes)) {
-			out.Attributes = append(out.Attributes, elbv2api.LoadBalancerAttribute{Key: wire.Ptr(k), Value: wire.Ptr(lb.Attributes[k])})
-		}
-		return nil
-	})
-}
-
-func (s *Service) modifyBalancerAttributes(_ context.Context, in *elbv2api.ModifyLoadBalancerAttributesInput) (*elbv2api.ModifyLoadBalancerAttributesOutput, error) {
-	out := &elbv2api.ModifyLoadBalancerAttributesOutput{}
-	return out, s.modifyBalancer(in.LoadBalancerArn, func(_ *state.Tx, lb *LoadBalancer) error {
-		lb.Attributes = maps.Clone(lb.Attributes)
-		for _, a := range in.Attributes {
-			if _, ok := lb.Attributes[wire.Value(a.Key)]; !ok {
-				return wire.Errorf("InvalidConfigurationRequest", "Load balancer attribute key '%s' is not recognized", wire.Value(a.Key))
-			}
-			if err := checkBalancerAttribute(wire.Value(a.Key), wire.Value(a.Value)); err != nil {
-				return err
-			}
-			lb.Attributes[wire.Value(a.Key)] = wire.Value(a.Value)
-		}
-		for _, k := range slices.Sorted(maps.Keys(lb.Attributes)) {
-			out.Attributes = append(out.Attributes, elbv2api.LoadBalancerAttribute{Key: wire.Ptr(k), Value: wire.Ptr(lb.Attributes[k])})
-		}
-		return nil
-	})
-}
-
-// https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_LoadBalancerAttribute.html
-func checkBalancerAttribute(key, value string) error {
-	switch {
-	case key == "idle_timeout.timeout_seconds":
-		return between(key, value, 1, 4000)
-	case key == "client_keep_alive.seconds":
-		return between(key, value, 60, 604800)
-	case key == "routing.http.xff_header_processing.mode":
-		return oneOf(key, value, "append", "preserve", "remove")
-	case key == "routing.http.desync_mitigation_mode":
-		return oneOf(key, value, "monitor", "defensive", "strictest")
-	case strings.HasSuffix(key, ".enabled"):
-		return oneOf(key, value, "true", "false")
-	}
-	return nil
-}
-
 func oneOf(key, value string, allowed ...string) error {
 	if !slices.Contains(allowed, value) {
 		return invalid("'%s' must be one of '%s', not '%s'", key, strings.Join(allowed, ", "), value)
@@ -277,22 +220,6 @@ func accountLimits(context.Context, *elbv2api.DescribeAccountLimitsInput) (*elbv
 		{"rules-per-application-load-balancer", "100"}, {"target-groups-per-application-load-balancer", "100"}, {"target-groups-per-action-on-application-load-balancer", "5"}, {"condition-values-per-alb-rule", "5"},
 		{"condition-wildcards-per-alb-rule", "5"}, {"certificates-per-application-load-balancer", "25"}, {"targets-per-target-group", "1000"}, {"network-load-balancers", "50"}} {
 		out.Limits = append(out.Limits, elbv2api.Limit{Name: wire.Ptr(l[0]), Max: wire.Ptr(l[1])})
-	}
-	return out, nil
-}
-
-func sslPolicies(_ context.Context, in *elbv2api.DescribeSSLPoliciesInput) (*elbv2api.DescribeSSLPoliciesOutput, error) {
-	out := &elbv2api.DescribeSSLPoliciesOutput{SslPolicies: []elbv2api.SslPolicy{}}
-	for _, p := range []struct {
-		name      string
-		protocols []string
-	}{{"ELBSecurityPolicy-TLS13-1-2-2021-06", []string{"TLSv1.2", "TLSv1.3"}}, {"ELBSecurityPolicy-TLS13-1-3-2021-06", []string{"TLSv1.3"}}, {"ELBSecurityPolicy-2016-08", []string{"TLSv1", "TLSv1.1", "TLSv1.2"}}} {
-		if len(in.Names) == 0 || slices.Contains(in.Names, p.name) {
-			out.SslPolicies = append(out.SslPolicies, elbv2api.SslPolicy{Name: wire.Ptr(p.name), SslProtocols: p.protocols, Ciphers: []elbv2api.Cipher{}})
-		}
-	}
-	if len(in.Names) > len(out.SslPolicies) {
-		return nil, wire.Errorf("SSLPolicyNotFound", "SSL policy '%s' not found", in.Names[0])
 	}
 	return out, nil
 }

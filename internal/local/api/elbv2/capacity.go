@@ -2,6 +2,7 @@ package elbv2
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
@@ -31,7 +32,7 @@ func (lb *LoadBalancer) reserved() (*elbv2api.MinimumLoadBalancerCapacity, []elb
 }
 
 func (s *Service) capacity(_ context.Context, in *elbv2api.DescribeCapacityReservationInput) (*elbv2api.DescribeCapacityReservationOutput, error) {
-	out := &elbv2api.DescribeCapacityReservationOutput{DecreaseRequestsRemaining: wire.Int32(decreases)}
+	out := &elbv2api.DescribeCapacityReservationOutput{}
 	return out, s.db.View(func(tx *state.Tx) error {
 		lb, ok := s.balancers.Get(tx, wire.Value(in.LoadBalancerArn))
 		if !ok {
@@ -39,12 +40,18 @@ func (s *Service) capacity(_ context.Context, in *elbv2api.DescribeCapacityReser
 		}
 		out.MinimumLoadBalancerCapacity, out.CapacityReservationState = lb.reserved()
 		out.LastModifiedTime = wire.Timestamp(lb.CapacityAt)
+		out.DecreaseRequestsRemaining = wire.Int32(decreases - len(s.lowered(lb)))
 		return nil
 	})
 }
 
+// lowered is when a reservation was lowered within the last day.
+func (s *Service) lowered(lb *LoadBalancer) []time.Time {
+	return slices.DeleteFunc(slices.Clone(lb.Lowered), func(t time.Time) bool { return s.now().Sub(t) >= 24*time.Hour })
+}
+
 func (s *Service) modifyCapacity(_ context.Context, in *elbv2api.ModifyCapacityReservationInput) (*elbv2api.ModifyCapacityReservationOutput, error) {
-	out := &elbv2api.ModifyCapacityReservationOutput{DecreaseRequestsRemaining: wire.Int32(decreases)}
+	out := &elbv2api.ModifyCapacityReservationOutput{}
 	return out, s.modifyBalancer(in.LoadBalancerArn, func(_ *state.Tx, lb *LoadBalancer) error {
 		switch {
 		case wire.Value(in.ResetCapacityReservation):
@@ -59,15 +66,22 @@ func (s *Service) modifyCapacity(_ context.Context, in *elbv2api.ModifyCapacityR
 			if n > mostCapacity {
 				return wire.Errorf("CapacityUnitsLimitExceeded", "The maximum capacity is %d units", mostCapacity)
 			}
+			if lb.Lowered = s.lowered(lb); n < lb.Capacity {
+				if len(lb.Lowered) >= decreases {
+					return wire.Errorf("CapacityDecreaseRequestLimitExceeded", "The capacity can be decreased %d times a day", decreases)
+				}
+				lb.Lowered = append(lb.Lowered, s.now())
+			}
 			lb.Capacity, lb.CapacityAt = n, s.now()
 		}
 		out.MinimumLoadBalancerCapacity, out.CapacityReservationState = lb.reserved()
 		out.LastModifiedTime = wire.Timestamp(lb.CapacityAt)
+		out.DecreaseRequestsRemaining = wire.Int32(decreases - len(s.lowered(lb)))
 		return nil
 	})
 }
 
-// Only trust stores have resource policies, and only when shared: there are none here.
+// Only trust stores have resource policies, and only when shared, which the local AWS does not do.
 func (s *Service) resourcePolicy(_ context.Context, in *elbv2api.GetResourcePolicyInput) (*elbv2api.GetResourcePolicyOutput, error) {
 	return nil, wire.Errorf("ResourceNotFound", "The resource '%s' has no policy", wire.Value(in.ResourceArn))
 }

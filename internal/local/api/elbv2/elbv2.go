@@ -27,6 +27,7 @@ const (
 	tableGroups    = "elb.targetgroups"
 	tableListeners = "elb.listeners"
 	tableRules     = "elb.rules"
+	tableTrust     = "elb.truststores"
 )
 
 // LoadBalancer is a load balancer. Key: ARN.
@@ -35,6 +36,7 @@ type LoadBalancer struct {
 	Address    string // its own address on this machine
 	Capacity   int    // reserved capacity units; 0: none
 	CapacityAt time.Time
+	Lowered    []time.Time // when the reservation was lowered, the last day
 	Attributes map[string]string
 	Tags       []elbv2api.Tag
 }
@@ -70,6 +72,11 @@ type Service struct {
 	groups    *state.Table[TargetGroup]
 	listeners *state.Table[Listener]
 	rules     *state.Table[Rule]
+	trust     *state.Table[TrustStore]
+	trusted   trusted
+	files     files
+	storage   Storage
+	logs      logbook
 	network   Network
 	plane     *balancer.Balancer
 	checker   *targethealth.Checker
@@ -93,6 +100,8 @@ type Config struct {
 	Network Network
 	Clock   clock.Clock
 	Log     *slog.Logger
+	// Address is the local AWS's own host:port.
+	Address string
 	// Probe checks a target; nil: for real.
 	Probe func(ctx context.Context, c *targethealth.Check, addr string) *targethealth.Failure
 }
@@ -100,15 +109,17 @@ type Config struct {
 // Register adds the operations to svc and the tables to the store.
 func Register(svc *wire.Service, c Config) (*Service, error) {
 	s := &Service{db: c.DB, ecs: c.ECS, network: c.Network, clock: c.Clock, log: c.Log}
-	var e1, e2, e3, e4 error
+	var e1, e2, e3, e4, e5 error
 	s.balancers, e1 = state.NewTable[LoadBalancer](c.DB, tableBalancers)
 	s.groups, e2 = state.NewTable[TargetGroup](c.DB, tableGroups)
 	s.listeners, e3 = state.NewTable[Listener](c.DB, tableListeners)
 	s.rules, e4 = state.NewTable[Rule](c.DB, tableRules)
-	if err := errors.Join(e1, e2, e3, e4); err != nil {
+	s.trust, e5 = state.NewTable[TrustStore](c.DB, tableTrust)
+	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		return nil, err
 	}
 	s.health.wake = make(chan struct{}, 1)
+	s.logs.full = make(chan struct{}, 1)
 	s.plane = balancer.New(balancer.Options{Log: c.Log, Now: c.Clock.Now})
 	s.checker = targethealth.New(c.Clock, c.Probe, s.health.put)
 	s.registerBalancers(svc)
@@ -117,6 +128,8 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	s.registerListeners(svc)
 	s.registerRules(svc)
 	s.registerTags(svc)
+	s.registerTrust(svc)
+	s.files = newFiles(c.Address, c.Clock.Now)
 	return s, nil
 }
 

@@ -52,6 +52,12 @@ func start(t *testing.T, dir string) *world {
 
 func startWith(t *testing.T, dir string, change func(*elbv2.Service)) *world {
 	t.Helper()
+	return startAt(t, dir, 20, change)
+}
+
+// startAt starts with a clock that is so many times faster.
+func startAt(t *testing.T, dir string, speed float64, change func(*elbv2.Service)) *world {
+	t.Helper()
 	db, err := state.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -61,11 +67,12 @@ func startWith(t *testing.T, dir string, change func(*elbv2.Service)) *world {
 		t.Fatal(err)
 	}
 	s := wire.NewServer()
-	svc, err := elbv2.Register(s.Service("elbv2"), elbv2.Config{DB: db, ECS: ecs, Network: zones{}, Clock: clock.NewFast(20), Log: slog.New(slog.DiscardHandler)})
+	svc, err := elbv2.Register(s.Service("elbv2"), elbv2.Config{DB: db, ECS: ecs, Network: zones{}, Clock: clock.NewFast(speed), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	change(svc)
+	s.Fallback(elbv2.FilesPath, svc)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- svc.Run(ctx) }()

@@ -2,7 +2,6 @@ package elbv2
 
 import (
 	"context"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +17,7 @@ func (s *Service) registerListeners(svc *wire.Service) {
 	wire.Handle(svc, "DeleteListener", s.deleteListener)
 	wire.Handle(svc, "DescribeListeners", s.describeListeners)
 	wire.Handle(svc, "DescribeListenerAttributes", s.listenerAttributes)
-	wire.Handle(svc, "ModifyListenerAttributes", s.modifyListenerAttributes, wire.Partly("recorded"))
+	wire.Handle(svc, "ModifyListenerAttributes", s.modifyListenerAttributes)
 	wire.Handle(svc, "AddListenerCertificates", s.addCertificates)
 	wire.Handle(svc, "RemoveListenerCertificates", s.removeCertificates)
 	wire.Handle(svc, "DescribeListenerCertificates", s.describeCertificates)
@@ -169,10 +168,17 @@ func (s *Service) createListener(_ context.Context, in *elbv2api.CreateListenerI
 		if err != nil {
 			return err
 		}
-		l := &Listener{Tags: in.Tags, Attributes: map[string]string{"routing.http.response.server.enabled": "true"}, API: elbv2api.Listener{ListenerArn: wire.Ptr(strings.Replace(arn, ":loadbalancer/", ":listener/", 1) + "/" + newID()), LoadBalancerArn: &arn, Port: in.Port,
-			Protocol: &protocol, Certificates: in.Certificates, SslPolicy: in.SslPolicy, AlpnPolicy: in.AlpnPolicy, DefaultActions: actions}}
+		mutual, err := s.checkMutual(tx, protocol, in.MutualAuthentication)
+		if err != nil {
+			return err
+		}
+		l := &Listener{Tags: in.Tags, Attributes: listenerDefaults(protocol), API: elbv2api.Listener{ListenerArn: wire.Ptr(strings.Replace(arn, ":loadbalancer/", ":listener/", 1) + "/" + newID()), LoadBalancerArn: &arn, Port: in.Port,
+			Protocol: &protocol, Certificates: in.Certificates, SslPolicy: in.SslPolicy, AlpnPolicy: in.AlpnPolicy, MutualAuthentication: mutual, DefaultActions: actions}}
 		if protocol != "HTTP" && protocol != "TCP" && l.API.SslPolicy == nil {
-			l.API.SslPolicy = wire.Ptr("ELBSecurityPolicy-2016-08")
+			l.API.SslPolicy = wire.Ptr(defaultPolicy)
+		}
+		if err := checkPolicy(&l.API); err != nil {
+			return err
 		}
 		s.listeners.Put(tx, *l.API.ListenerArn, l)
 		out.Listeners = []elbv2api.Listener{l.API}
@@ -190,6 +196,18 @@ func checkProtocol(kind, protocol string, certificates []elbv2api.Certificate) e
 		return wire.Errorf("CertificateNotFound", "A certificate must be specified for %s listeners", protocol)
 	}
 	return nil
+}
+
+// checkPolicy checks the security policy of a listener: one that speaks TLS has one.
+func checkPolicy(l *elbv2api.Listener) error {
+	if l.SslPolicy == nil {
+		return nil
+	}
+	if p := wire.Value(l.Protocol); p == "HTTP" || p == "TCP" {
+		return wire.Errorf("InvalidConfigurationRequest", "A security policy cannot be specified for %s listeners", p)
+	}
+	_, err := policyOf(*l.SslPolicy)
+	return err
 }
 
 func noListener(arn string) error { return notFound("ListenerNotFound", "listeners", arn) }
@@ -224,6 +242,19 @@ func (s *Service) modifyListener(_ context.Context, in *elbv2api.ModifyListenerI
 		if err := checkRange("port", a.Port, 1, 65535); err != nil {
 			return err
 		}
+		if *a.Protocol == "HTTP" || *a.Protocol == "TCP" {
+			a.SslPolicy, a.Certificates = in.SslPolicy, in.Certificates
+		} else {
+			a.SslPolicy = or(a.SslPolicy, wire.Ptr(defaultPolicy))
+		}
+		if err := checkPolicy(a); err != nil {
+			return err
+		}
+		mutual, err := s.checkMutual(tx, *a.Protocol, or(in.MutualAuthentication, a.MutualAuthentication))
+		if err != nil {
+			return err
+		}
+		a.MutualAuthentication = mutual
 		for _, other := range s.listenersOf(tx, *a.LoadBalancerArn) {
 			if have, _ := s.listeners.Get(tx, other); other != *a.ListenerArn && *have.API.Port == *a.Port {
 				return wire.Errorf("DuplicateListener", "A listener already exists on this port for this load balancer '%s'", *a.LoadBalancerArn)
@@ -272,31 +303,6 @@ func (s *Service) describeListeners(_ context.Context, in *elbv2api.DescribeList
 			all = append(all, l.API)
 		}
 		out.Listeners, out.NextMarker = page(all, func(l elbv2api.Listener) string { return *l.ListenerArn }, in.Marker, in.PageSize)
-		return nil
-	})
-}
-
-func (s *Service) listenerAttributes(_ context.Context, in *elbv2api.DescribeListenerAttributesInput) (*elbv2api.DescribeListenerAttributesOutput, error) {
-	out := &elbv2api.DescribeListenerAttributesOutput{Attributes: []elbv2api.ListenerAttribute{}}
-	return out, s.db.View(func(tx *state.Tx) error {
-		l, ok := s.listeners.Get(tx, wire.Value(in.ListenerArn))
-		if !ok {
-			return noListener(wire.Value(in.ListenerArn))
-		}
-		for _, k := range slices.Sorted(maps.Keys(l.Attributes)) {
-			out.Attributes = append(out.Attributes, elbv2api.ListenerAttribute{Key: wire.Ptr(k), Value: wire.Ptr(l.Attributes[k])})
-		}
-		return nil
-	})
-}
-
-func (s *Service) modifyListenerAttributes(_ context.Context, in *elbv2api.ModifyListenerAttributesInput) (*elbv2api.ModifyListenerAttributesOutput, error) {
-	out := &elbv2api.ModifyListenerAttributesOutput{Attributes: in.Attributes}
-	return out, s.changeListener(in.ListenerArn, func(_ *state.Tx, l *Listener) error {
-		l.Attributes = maps.Clone(l.Attributes)
-		for _, a := range in.Attributes {
-			l.Attributes[wire.Value(a.Key)] = wire.Value(a.Value)
-		}
 		return nil
 	})
 }

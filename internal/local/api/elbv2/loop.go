@@ -54,16 +54,21 @@ func (q *healthQueue) take() map[string]targethealth.Health {
 // healthy, so that whoever waits for that may stop another one; and its record goes only after the
 // data plane has stopped sending it new ones and those under way are done.
 func (s *Service) Run(ctx context.Context) error {
-	w := s.db.Watch(tableBalancers, tableGroups, tableListeners, tableRules, state.TableTargets, state.TableTasks)
+	w := s.db.Watch(tableBalancers, tableGroups, tableListeners, tableRules, tableTrust, state.TableTargets, state.TableTasks)
 	defer w.Stop()
 	certificate, err := selfSigned(s.now())
 	if err != nil {
 		return fmt.Errorf("making a certificate: %w", err)
 	}
 	s.guardAddresses()
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	if s.storage != nil {
+		wg.Go(func() { s.publishLogs(ctx) })
+	}
 	if s.publisher != nil {
-		var wg sync.WaitGroup
-		defer wg.Wait()
 		wg.Go(func() { s.publishEachMinute(ctx) })
 	}
 	var said string

@@ -65,20 +65,34 @@ func trafficState(health string) balancer.State {
 
 func (s *Service) balancerPlan(tx *state.Tx, arn string, lb *LoadBalancer, cert tls.Certificate) balancer.LoadBalancer {
 	addr, _ := netip.ParseAddr(lb.Address) // made by us
-	is := func(name string) bool { return lb.Attributes[name] == "true" }
+	attributes := lb.attributes()
+	is := func(name string) bool { return attributes[name] == "true" }
 	out := balancer.LoadBalancer{ARN: arn, Address: addr, Network: wire.Value(lb.API.Type) == "network",
-		IdleTimeout:        time.Duration(atoi(lb.Attributes["idle_timeout.timeout_seconds"])) * time.Second,
+		IdleTimeout:        time.Duration(atoi(attributes["idle_timeout.timeout_seconds"])) * time.Second,
 		PreserveHost:       is("routing.http.preserve_host_header.enabled"),
 		DropInvalidHeaders: is("routing.http.drop_invalid_header_fields.enabled"),
-		ForwardedFor:       lb.Attributes["routing.http.xff_header_processing.mode"],
+		ForwardedFor:       attributes["routing.http.xff_header_processing.mode"],
 		ForwardedForPort:   is("routing.http.xff_client_port.enabled"),
-		NoHTTP2:            lb.Attributes["routing.http2.enabled"] == "false"}
+		NoHTTP2:            attributes["routing.http2.enabled"] == "false",
+		KeepAlive:          time.Duration(atoi(attributes["client_keep_alive.seconds"])) * time.Second,
+		TLSHeaders:         is("routing.http.x_amzn_tls_version_and_cipher_suite.enabled"),
+		AccessLog:          s.logLines(arn, lb, accessLog),
+		ConnectionLog:      s.logLines(arn, lb, connectionLog)}
 	for _, l := range s.listenersOf(tx, arn) {
 		rec, _ := s.listeners.Get(tx, l)
 		ln := balancer.Listener{ARN: l, Port: int(*rec.API.Port), Protocol: *rec.API.Protocol, Actions: actions(rec.API.DefaultActions)}
 		if ln.Protocol == "HTTPS" || ln.Protocol == "TLS" {
 			ln.Certificates = []tls.Certificate{cert}
+			if p, err := policyOf(wire.Value(rec.API.SslPolicy)); err == nil {
+				ln.Security = p.security()
+			}
+			for _, c := range rec.API.Certificates {
+				ln.CertificateARN = wire.Value(c.CertificateArn)
+			}
+			ln.Clients = s.clientsOf(tx, rec)
 		}
+		ln.RequestHeaders, ln.Headers, ln.HideServer = rec.headers()
+		ln.IdleTimeout = time.Duration(atoi(rec.attributes()[tcpIdleTimeout])) * time.Second
 		for _, r := range s.rulesOf(tx, l) {
 			conds, err := conditions(r.API.Conditions)
 			if err != nil {

@@ -3,6 +3,7 @@ package elbv2
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
@@ -21,13 +22,22 @@ func (s *Service) retag(tx *state.Tx, arn string, f func([]elbv2api.Tag) []elbv2
 	case s.balancers.Modify(tx, arn, func(r *LoadBalancer) { r.Tags = f(r.Tags) }),
 		s.groups.Modify(tx, arn, func(r *TargetGroup) { r.Tags = f(r.Tags) }),
 		s.listeners.Modify(tx, arn, func(r *Listener) { r.Tags = f(r.Tags) }),
-		s.rules.Modify(tx, arn, func(r *Rule) { r.Tags = f(r.Tags) }):
+		s.rules.Modify(tx, arn, func(r *Rule) { r.Tags = f(r.Tags) }),
+		s.trust.Modify(tx, arn, func(r *TrustStore) { r.Tags = f(r.Tags) }):
 		return nil
 	}
 	return missing(arn)
 }
 
-func missing(arn string) error { return notFound("LoadBalancerNotFound", "resources", arn) }
+// missing is the error of what an ARN names, by its kind.
+func missing(arn string) error {
+	for kind, code := range map[string]string{":targetgroup/": "TargetGroupNotFound", ":listener/": "ListenerNotFound", ":listener-rule/": "RuleNotFound", ":truststore/": "TrustStoreNotFound"} {
+		if strings.Contains(arn, kind) {
+			return notFound(code, "resources", arn)
+		}
+	}
+	return notFound("LoadBalancerNotFound", "resources", arn)
+}
 
 func (s *Service) addTags(_ context.Context, in *elbv2api.AddTagsInput) (*elbv2api.AddTagsOutput, error) {
 	if err := checkTags(in.Tags); err != nil {
@@ -69,6 +79,8 @@ func (s *Service) describeTags(_ context.Context, in *elbv2api.DescribeTagsInput
 			} else if r, ok := s.listeners.Get(tx, arn); ok {
 				tags = append(tags, r.Tags...)
 			} else if r, ok := s.rules.Get(tx, arn); ok {
+				tags = append(tags, r.Tags...)
+			} else if r, ok := s.trust.Get(tx, arn); ok {
 				tags = append(tags, r.Tags...)
 			} else {
 				return missing(arn)
