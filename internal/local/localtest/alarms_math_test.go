@@ -171,12 +171,15 @@ func TestCompositeAlarms(t *testing.T) {
 	_, err = c.DeleteAlarms(ctx, &cloudwatch.DeleteAlarmsInput{AlarmNames: []string{"sick", "all"}})
 	refused(t, err, "ValidationError")
 	history := ok[cloudwatch.DescribeAlarmHistoryOutput](t)(c.DescribeAlarmHistory(ctx, &cloudwatch.DescribeAlarmHistoryInput{AlarmName: aws.String("sick"), HistoryItemType: "StateUpdate"}))
-	same(t, "history", fmt.Sprint(len(history.AlarmHistoryItems), history.AlarmHistoryItems[0].AlarmType), "2 CompositeAlarm")
+	same(t, "history", fmt.Sprint(len(history.AlarmHistoryItems), history.AlarmHistoryItems[0].AlarmType), "2CompositeAlarm")
 
 	// While a suppressor is in alarm, actions wait.
 	set("cpu", "OK")
+	quiet := ok[sns.CreateTopicOutput](t)(sns.NewFromConfig(a.Config).CreateTopic(ctx, &sns.CreateTopicInput{Name: aws.String("quiet")})).TopicArn
+	inbox, arn = queue(t, sqs.NewFromConfig(a.Config), "quiet", nil)
+	ok[sns.SubscribeOutput](t)(sns.NewFromConfig(a.Config).Subscribe(ctx, &sns.SubscribeInput{TopicArn: quiet, Protocol: aws.String("sqs"), Endpoint: &arn, Attributes: map[string]string{"RawMessageDelivery": "true"}}))
 	if err := put("sick", "ALARM(cpu)", func(in *cloudwatch.PutCompositeAlarmInput) {
-		in.AlarmActions, in.ActionsSuppressor = []string{*topic}, aws.String("deploying")
+		in.AlarmActions, in.ActionsSuppressor = []string{*quiet}, aws.String("deploying")
 		in.ActionsSuppressorWaitPeriod, in.ActionsSuppressorExtensionPeriod = aws.Int32(3600), aws.Int32(30)
 	}); err != nil {
 		t.Fatal(err)

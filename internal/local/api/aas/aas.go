@@ -1,5 +1,5 @@
 // Package aas is Application Auto Scaling of the local AWS for ECS services: scalable targets, target
-// tracking with the two alarms AWS makes, step and scheduled scaling.
+// tracking with the two alarms AWS makes, step, scheduled and predictive scaling.
 package aas
 
 import (
@@ -17,6 +17,7 @@ import (
 
 	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/predict"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/aasapi"
@@ -29,6 +30,10 @@ type Target struct {
 	Suspended                aasapi.SuspendedState
 	Tags                     map[string]string
 	CreatedAt                time.Time
+	// Predicted is what predictive scaling wants now, nil: nothing; PredictedMax the maximum it may then
+	// have, which can be more than Max.
+	Predicted    *int32
+	PredictedMax int32
 }
 
 // Policy is a scaling policy. Key: resource id + "\x00" + name.
@@ -56,6 +61,7 @@ type Service struct {
 	policies   *state.Table[Policy]
 	scheduled  *state.Table[Scheduled]
 	activities *state.Table[Activity]
+	forecasts  *state.Table[predict.Forecast] // by the policy's key
 	clock      clock.Clock
 	log        *slog.Logger
 	region     string
@@ -75,18 +81,20 @@ type Config struct {
 // Register adds the operations to svc and the tables to the store, and listens to alarms.
 func Register(svc *wire.Service, c Config) (*Service, error) {
 	s := &Service{db: c.DB, ecs: c.ECS, cw: c.CloudWatch, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account}
-	var e1, e2, e3, e4 error
+	var e1, e2, e3, e4, e5 error
 	s.targets, e1 = state.NewTable[Target](c.DB, "aas.targets")
 	s.policies, e2 = state.NewTable[Policy](c.DB, "aas.policies")
 	s.scheduled, e3 = state.NewTable[Scheduled](c.DB, "aas.scheduled")
 	s.activities, e4 = state.NewTable[Activity](c.DB, "aas.activities")
-	if err := errors.Join(e1, e2, e3, e4); err != nil {
+	s.forecasts, e5 = state.NewTable[predict.Forecast](c.DB, "aas.forecasts")
+	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
 		return nil, err
 	}
-	wire.Handle(svc, "RegisterScalableTarget", s.register, wire.Partly("ECS services only"))
+	wire.Handle(svc, "RegisterScalableTarget", s.register)
 	wire.Handle(svc, "DeregisterScalableTarget", s.deregister)
 	wire.Handle(svc, "DescribeScalableTargets", s.describeTargets)
-	wire.Handle(svc, "PutScalingPolicy", s.putPolicy, wire.Partly("metric math and predictive scaling"))
+	wire.Handle(svc, "PutScalingPolicy", s.putPolicy)
+	wire.Handle(svc, "GetPredictiveScalingForecast", s.forecast)
 	wire.Handle(svc, "DeleteScalingPolicy", s.deletePolicy)
 	wire.Handle(svc, "DescribeScalingPolicies", s.describePolicies)
 	wire.Handle(svc, "PutScheduledAction", s.putScheduled)
@@ -113,7 +121,7 @@ func serviceKey(resource string) (string, bool) {
 
 func checkKind(namespace, dimension *string) error {
 	if ns := wire.Value(namespace); ns != "ecs" {
-		return wire.Errorf("ValidationException", "not supported: the service namespace %s; only ecs is", ns)
+		return wire.Errorf("ValidationException", "not supported: the service namespace %s: of what can be scaled, the local AWS has ECS services only", ns)
 	}
 	if d := wire.Value(dimension); d != "" && d != "ecs:service:DesiredCount" {
 		return wire.Errorf("ValidationException", "Unsupported service namespace, resource type or scalable dimension: %s", d)
@@ -178,7 +186,8 @@ func (s *Service) clamp(tx *state.Tx, t Target, cause string) {
 	if !ok {
 		return
 	}
-	to := min(max(svc.DesiredCount, int(t.Min)), int(t.Max))
+	lo, hi := t.bounds()
+	to := min(max(svc.DesiredCount, lo), hi)
 	if to == svc.DesiredCount {
 		return
 	}
@@ -200,10 +209,54 @@ func (s *Service) setDesired(tx *state.Tx, resource string, to int, cause string
 			break
 		}
 	}
-	id := newID()
-	s.activities.Put(tx, fmt.Sprintf("%s\x00%020d-%s", resource, now.UnixNano(), id), &Activity{API: aasapi.ScalingActivity{ActivityId: &id, ServiceNamespace: wire.Ptr("ecs"), ResourceId: &resource,
-		ScalableDimension: wire.Ptr("ecs:service:DesiredCount"), Description: wire.Ptr(fmt.Sprintf("Setting desired count to %d.", to)), Cause: &cause, StartTime: wire.Timestamp(now), EndTime: wire.Timestamp(now),
-		StatusCode: wire.Ptr("Successful"), StatusMessage: wire.Ptr(fmt.Sprintf("Successfully set desired count to %d. Change successfully fulfilled by ecs.", to))}})
+	s.note(tx, aasapi.ScalingActivity{ResourceId: &resource, Description: wire.Ptr(fmt.Sprintf("Setting desired count to %d.", to)), Cause: &cause, EndTime: wire.Timestamp(now),
+		StatusCode: wire.Ptr("Successful"), StatusMessage: wire.Ptr(fmt.Sprintf("Successfully set desired count to %d. Change successfully fulfilled by ecs.", to))})
+}
+
+// keepActivities is how long activities are told, six weeks, and maxActivities how many of a target at most
+// (https://docs.aws.amazon.com/autoscaling/application/APIReference/API_DescribeScalingActivities.html).
+const (
+	keepActivities = 6 * 7 * 24 * time.Hour
+	maxActivities  = 500
+)
+
+// note records an activity that begins now.
+func (s *Service) note(tx *state.Tx, a aasapi.ScalingActivity) {
+	now, id := s.clock.Now(), newID()
+	a.ActivityId, a.ServiceNamespace, a.ScalableDimension, a.StartTime = &id, wire.Ptr("ecs"), wire.Ptr("ecs:service:DesiredCount"), wire.Timestamp(now)
+	prefix := wire.Value(a.ResourceId) + "\x00"
+	s.activities.Put(tx, fmt.Sprintf("%s%020d-%s", prefix, now.UnixNano(), id), &Activity{API: a})
+	n := 0
+	var old []string
+	for key, x := range s.activities.Prefix(tx, prefix) {
+		n++
+		if now.Sub(x.API.StartTime.Time) > keepActivities {
+			old = append(old, key)
+		}
+	}
+	if n-len(old) > maxActivities {
+		for key := range s.activities.Prefix(tx, prefix) {
+			old = append(old, key)
+			break
+		}
+	}
+	for _, key := range old {
+		s.activities.Delete(tx, key)
+	}
+}
+
+// notScaled records that a policy would have scaled and did not, once for each time the alarm changes
+// (https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-scaling-activities.html).
+func (s *Service) notScaled(tx *state.Tx, resource, cause string, reason aasapi.NotScaledReason) {
+	var newest *Activity
+	for _, a := range s.activities.Prefix(tx, resource+"\x00") {
+		newest = a
+	}
+	if newest != nil && len(newest.API.NotScaledReasons) > 0 && wire.Value(newest.API.Cause) == cause {
+		return // said already
+	}
+	s.note(tx, aasapi.ScalingActivity{ResourceId: &resource, Description: wire.Ptr("Attempting to scale due to alarm triggered"), Cause: &cause, EndTime: wire.Timestamp(s.clock.Now()),
+		StatusCode: wire.Ptr("Unfulfilled"), NotScaledReasons: []aasapi.NotScaledReason{reason}})
 }
 
 func (s *Service) deregister(_ context.Context, in *aasapi.DeregisterScalableTargetInput) (*aasapi.DeregisterScalableTargetOutput, error) {
@@ -245,22 +298,22 @@ func (s *Service) describeTargets(_ context.Context, in *aasapi.DescribeScalable
 				break
 			}
 			out.ScalableTargets = append(out.ScalableTargets, aasapi.ScalableTarget{ServiceNamespace: wire.Ptr("ecs"), ResourceId: &t.ResourceID, ScalableDimension: wire.Ptr("ecs:service:DesiredCount"),
-				MinCapacity: &t.Min, MaxCapacity: &t.Max, RoleARN: &t.RoleARN, ScalableTargetARN: &t.ARN, SuspendedState: &t.Suspended, CreationTime: wire.Timestamp(t.CreatedAt)})
+				MinCapacity: &t.Min, MaxCapacity: &t.Max, PredictedCapacity: t.Predicted, RoleARN: &t.RoleARN, ScalableTargetARN: &t.ARN, SuspendedState: &t.Suspended, CreationTime: wire.Timestamp(t.CreatedAt)})
 		}
 		return nil
 	})
 }
 
-func (s *Service) retag(arn *string, f func(map[string]string)) error {
+func (s *Service) retag(arn *string, f func(map[string]string) error) error {
 	return s.db.Update(func(tx *state.Tx) error {
 		for id, t := range s.targets.All(tx) {
 			if t.ARN == wire.Value(arn) {
-				s.targets.Modify(tx, id, func(t *Target) {
-					if t.Tags = maps.Clone(t.Tags); t.Tags == nil {
-						t.Tags = map[string]string{}
-					}
-					f(t.Tags)
-				})
+				tags := map[string]string{}
+				maps.Copy(tags, t.Tags)
+				if err := f(tags); err != nil {
+					return err
+				}
+				s.targets.Modify(tx, id, func(t *Target) { t.Tags = tags })
 				return nil
 			}
 		}
@@ -268,15 +321,26 @@ func (s *Service) retag(arn *string, f func(map[string]string)) error {
 	})
 }
 
+// maxTags is how many tags a scalable target may have
+// (https://docs.aws.amazon.com/autoscaling/application/APIReference/API_TagResource.html).
+const maxTags = 50
+
 func (s *Service) tag(_ context.Context, in *aasapi.TagResourceInput) (*aasapi.TagResourceOutput, error) {
-	return &aasapi.TagResourceOutput{}, s.retag(in.ResourceARN, func(tags map[string]string) { maps.Copy(tags, in.Tags) })
+	return &aasapi.TagResourceOutput{}, s.retag(in.ResourceARN, func(tags map[string]string) error {
+		maps.Copy(tags, in.Tags)
+		if len(tags) > maxTags {
+			return wire.Errorf("TooManyTagsException", "The number of tags exceeds the limit of %d", maxTags)
+		}
+		return nil
+	})
 }
 
 func (s *Service) untag(_ context.Context, in *aasapi.UntagResourceInput) (*aasapi.UntagResourceOutput, error) {
-	return &aasapi.UntagResourceOutput{}, s.retag(in.ResourceARN, func(tags map[string]string) {
+	return &aasapi.UntagResourceOutput{}, s.retag(in.ResourceARN, func(tags map[string]string) error {
 		for _, k := range in.TagKeys {
 			delete(tags, k)
 		}
+		return nil
 	})
 }
 
@@ -294,19 +358,43 @@ func (s *Service) tags(_ context.Context, in *aasapi.ListTagsForResourceInput) (
 }
 
 func (s *Service) describeActivities(_ context.Context, in *aasapi.DescribeScalingActivitiesInput) (*aasapi.DescribeScalingActivitiesOutput, error) {
-	out := &aasapi.DescribeScalingActivitiesOutput{ScalingActivities: []aasapi.ScalingActivity{}}
+	limit := int(cmp.Or(wire.Value(in.MaxResults), 50))
+	switch {
+	case wire.Value(in.ScalableDimension) != "" && in.ResourceId == nil:
+		return nil, wire.Errorf("ValidationException", "If you specify a scalable dimension, you must also specify a resource ID.")
+	case limit < 1 || limit > 50:
+		return nil, wire.Errorf("ValidationException", "MaxResults must be between 1 and 50")
+	}
 	prefix := ""
 	if in.ResourceId != nil {
 		prefix = *in.ResourceId + "\x00"
 	}
+	type keyed struct {
+		key string
+		api aasapi.ScalingActivity
+	}
+	var all []keyed
 	err := s.db.View(func(tx *state.Tx) error {
-		for _, a := range s.activities.Prefix(tx, prefix) {
-			out.ScalingActivities = append(out.ScalingActivities, a.API)
+		for key, a := range s.activities.Prefix(tx, prefix) {
+			if wire.Value(in.ServiceNamespace) == "ecs" && (len(a.API.NotScaledReasons) == 0 || wire.Value(in.IncludeNotScaledActivities)) {
+				_, order := splitKey(key)
+				all = append(all, keyed{order, a.API})
+			}
 		}
 		return nil
 	})
-	slices.SortStableFunc(out.ScalingActivities, func(a, b aasapi.ScalingActivity) int { return b.StartTime.Compare(a.StartTime.Time) })
-	out.ScalingActivities = out.ScalingActivities[:min(len(out.ScalingActivities), int(cmp.Or(wire.Value(in.MaxResults), 50)))]
+	slices.SortFunc(all, func(a, b keyed) int { return strings.Compare(b.key, a.key) }) // newest first
+	out := &aasapi.DescribeScalingActivitiesOutput{ScalingActivities: []aasapi.ScalingActivity{}}
+	for _, a := range all {
+		if in.NextToken != nil && a.key > *in.NextToken {
+			continue
+		}
+		if len(out.ScalingActivities) == limit {
+			out.NextToken = &a.key
+			break
+		}
+		out.ScalingActivities = append(out.ScalingActivities, a.api)
+	}
 	return out, err
 }
 

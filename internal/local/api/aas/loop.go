@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/schedule"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
+	"github.com/slipway-ecs/slipway/internal/local/wire/aasapi"
 	"github.com/slipway-ecs/slipway/internal/scaling"
 )
 
@@ -44,8 +45,19 @@ func (s *Service) run(tx *state.Tx, arn string, a cloudwatch.Alarm) {
 			return // never on missing data
 		}
 		to, cooldown := s.decide(tx, p, target, svc, a, value)
-		to = min(max(to, int(target.Min)), int(target.Max))
+		wanted := to
+		lo, hi := target.bounds()
+		to = min(max(to, lo), hi)
 		out := to > svc.DesiredCount
+		cause := fmt.Sprintf("monitor alarm %s in state ALARM triggered policy %s", a.Name(), wire.Value(p.API.PolicyName))
+		if current := wire.Int32(svc.DesiredCount); to == svc.DesiredCount {
+			switch {
+			case wanted > to:
+				s.notScaled(tx, id, cause, aasapi.NotScaledReason{Code: wire.Ptr("AlreadyAtMaxCapacity"), MaxCapacity: wire.Int32(hi), CurrentCapacity: current})
+			case wanted < to:
+				s.notScaled(tx, id, cause, aasapi.NotScaledReason{Code: wire.Ptr("AlreadyAtMinCapacity"), MinCapacity: wire.Int32(lo), CurrentCapacity: current})
+			}
+		}
 		if to == svc.DesiredCount || s.suspended(target, out) || !out && s.holdsBack(tx, p, svcKey) {
 			return
 		}
@@ -64,7 +76,7 @@ func (s *Service) run(tx *state.Tx, arn string, a cloudwatch.Alarm) {
 				p.LastIn = now
 			}
 		})
-		s.setDesired(tx, id, to, fmt.Sprintf("monitor alarm %s in state ALARM triggered policy %s", a.Name(), wire.Value(p.API.PolicyName)))
+		s.setDesired(tx, id, to, cause)
 		return
 	}
 }
@@ -127,7 +139,7 @@ func (s *Service) holdsBack(tx *state.Tx, p *Policy, service string) bool {
 	return false
 }
 
-// Run carries out scheduled actions until ctx ends.
+// Run carries out scheduled actions and forecasts until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	for {
 		if err := clock.Sleep(ctx, s.clock, 15*time.Second); err != nil {
@@ -135,6 +147,9 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		if err := s.db.Update(s.runScheduled); err != nil {
 			return fmt.Errorf("running scheduled actions: %w", err)
+		}
+		if err := s.runPredictive(); err != nil {
+			return fmt.Errorf("running predictive scaling: %w", err)
 		}
 	}
 }

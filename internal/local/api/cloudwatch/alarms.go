@@ -107,7 +107,7 @@ func (s *Service) putAlarm(_ context.Context, in *cloudwatchapi.PutMetricAlarmIn
 		return nil, wire.Errorf("ValidationError", "not supported: the comparison %s", op)
 	}
 	if math {
-		if err := s.checkMathAlarm(in); err != nil {
+		if err := s.CheckMath(in); err != nil {
 			return nil, err
 		}
 	} else if err := checkStat(stat); err != nil {

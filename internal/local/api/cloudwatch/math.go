@@ -216,9 +216,9 @@ func periodOf(api cloudwatchapi.MetricAlarm) time.Duration {
 	return time.Duration(max(60, longest)) * time.Second
 }
 
-// checkMathAlarm says what is wrong with an alarm on metric math
+// CheckMath says what is wrong with an alarm on metric math
 // (https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html).
-func (s *Service) checkMathAlarm(in *cloudwatchapi.PutMetricAlarmInput) error {
+func (s *Service) CheckMath(in *cloudwatchapi.PutMetricAlarmInput) error {
 	if in.MetricName != nil || in.Namespace != nil || in.Statistic != nil || in.ExtendedStatistic != nil || in.Period != nil || len(in.Dimensions) > 0 {
 		return wire.Errorf("ValidationError", "The parameters MetricName, Namespace, Dimensions, Period, Unit, Statistic and ExtendedStatistic must not be specified with Metrics.")
 	}
