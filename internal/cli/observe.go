@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/release"
+	"github.com/slipway-ecs/slipway/internal/service"
 )
 
 // ref names the service of an environment in AWS.
@@ -85,6 +86,11 @@ func (pr *project) status(ctx context.Context, env string) error {
 	if err != nil {
 		return err
 	}
+	if spec, _, err := pr.spec(env); err != nil {
+		return err
+	} else if spec.Kind == service.KindJob {
+		return pr.jobStatus(ctx, cloud, env, ref)
+	}
 	st, err := cloud.Deploy().Status(ctx, ref)
 	if errors.Is(err, deploy.ErrNotFound) {
 		pr.p.Data("status", env+": not deployed", map[string]any{"environment": env, "deployed": false})
@@ -115,6 +121,63 @@ func (pr *project) status(ctx context.Context, env string) error {
 	pr.p.Data("status", strings.TrimRight(b.String(), "\n"), map[string]any{"environment": env, "deployed": true, "service": ref.Service, "cluster": ref.Cluster, "image": st.Observed.Image,
 		"url": st.URL, "running": svc.Running, "desired": svc.Desired, "tasks": st.Tasks, "targets": st.Targets, "deployments": st.Deployments})
 	return nil
+}
+
+// jobStatus shows what is run, when, and how the last runs ended.
+func (pr *project) jobStatus(ctx context.Context, cloud *awscloud.Cloud, env string, ref deploy.Ref) error {
+	j, err := cloud.Deploy().Job(ctx, ref)
+	if errors.Is(err, deploy.ErrNotFound) {
+		pr.p.Data("status", env+": not deployed", map[string]any{"environment": env, "deployed": false})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	when := "on demand: slipway run " + env
+	if j.Schedule != nil {
+		when = j.Schedule.Expression
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: job %s in cluster %s\n", env, ref.Service, ref.Cluster)
+	fmt.Fprintf(&b, "  image     %s\n", j.Image)
+	fmt.Fprintf(&b, "  runs      %s\n", when)
+	for _, t := range j.Tasks {
+		how := t.StoppedReason
+		if len(t.Containers) > 0 && t.Containers[0].ExitCode != nil {
+			how = fmt.Sprintf("exit code %d %s", *t.Containers[0].ExitCode, how)
+		}
+		fmt.Fprintf(&b, "  task      %s  %-12s %s %s\n", short(t.ID), t.LastStatus, t.CreatedAt.Local().Format(time.DateTime), how)
+	}
+	pr.p.Data("status", strings.TrimRight(b.String(), "\n"), map[string]any{"environment": env, "deployed": true, "service": ref.Service, "cluster": ref.Cluster, "image": j.Image,
+		"task_definition": j.TaskDefinition.ARN, "schedule": j.Schedule, "tasks": j.Tasks})
+	return nil
+}
+
+// logGroup is where the containers of an environment write; empty if not to CloudWatch Logs.
+func (pr *project) logGroup(ctx context.Context, cloud *awscloud.Cloud, env string, ref deploy.Ref) (string, error) {
+	spec, _, err := pr.spec(env)
+	if err != nil {
+		return "", err
+	}
+	var group *deploy.LogGroup
+	if spec.Kind == service.KindJob {
+		var j deploy.Job
+		j, err = cloud.Deploy().Job(ctx, ref)
+		group = j.LogGroup
+	} else {
+		var seen deploy.Observed
+		seen, err = cloud.Deploy().Read(ctx, ref)
+		group = seen.LogGroup
+	}
+	switch {
+	case errors.Is(err, deploy.ErrNotFound):
+		return "", fmt.Errorf("%s is not deployed; deploy it with: slipway deploy %s", env, env)
+	case err != nil:
+		return "", err
+	case group == nil:
+		return "", fmt.Errorf("%s does not log to CloudWatch Logs", ref.Service)
+	}
+	return group.Name, nil
 }
 
 func short(id string) string {
@@ -149,17 +212,10 @@ func newLogsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			seen, err := cloud.Deploy().Read(cmd.Context(), ref)
-			if errors.Is(err, deploy.ErrNotFound) {
-				return fmt.Errorf("%s is not deployed; deploy it with: slipway deploy %s", args[0], args[0])
-			}
-			if err != nil {
+			if q.Group, err = pr.logGroup(cmd.Context(), cloud, args[0], ref); err != nil {
 				return err
 			}
-			if seen.LogGroup == nil {
-				return fmt.Errorf("%s does not log to CloudWatch Logs", ref.Service)
-			}
-			q.Group, q.Since, q.Follow = seen.LogGroup.Name, pr.now().Add(-since), follow
+			q.Since, q.Follow = pr.now().Add(-since), follow
 			return cloud.Logs(cmd.Context(), q, func(l awscloud.LogLine) {
 				pr.p.Data("log", fmt.Sprintf("%s %s %s", pr.p.paint(dim, l.At.Local().Format("15:04:05.000")), pr.p.paint(colorOf(l.Task), short(l.Task)+"/"+l.Container), l.Message),
 					map[string]any{"at": l.At, "task": l.Task, "container": l.Container, "message": l.Message})

@@ -32,6 +32,7 @@ type Open func(context.Context, awscloud.Options) (*Backend, error)
 type Services interface {
 	Apply(ctx context.Context, t deploy.Target, report func(deploy.Event)) (deploy.Outcome, error)
 	Read(ctx context.Context, ref deploy.Ref) (deploy.Observed, error)
+	Job(ctx context.Context, ref deploy.Ref) (deploy.Job, error)
 	Delete(ctx context.Context, ref deploy.Ref, o deploy.DeleteOptions, report func(deploy.Event)) error
 }
 

@@ -87,6 +87,16 @@ func (m memoryServices) Apply(_ context.Context, t deploy.Target, report func(de
 	return m.outcome(d), nil
 }
 
+func (m memoryServices) Job(_ context.Context, ref deploy.Ref) (deploy.Job, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d, ok := m.services[ref]
+	if !ok || d.target.Spec.Kind != service.KindJob {
+		return deploy.Job{}, deploy.ErrNotFound
+	}
+	return deploy.Job{Ref: ref, Image: d.target.Image}, nil
+}
+
 func (m memoryServices) Read(_ context.Context, ref deploy.Ref) (deploy.Observed, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

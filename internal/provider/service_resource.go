@@ -203,8 +203,14 @@ func (r *serviceResource) Read(ctx context.Context, req resource.ReadRequest, re
 		resp.Diagnostics.AddError("The state cannot be read", err.Error())
 		return
 	}
-	if spec.Kind == service.KindJob {
-		return // a job has no ECS service: nothing runs between its runs that could differ
+	if spec.Kind == service.KindJob { // there is no ECS service; its task definition may be gone
+		switch _, err := r.backend.Services.Job(ctx, deploy.Target{Spec: spec}.Ref()); {
+		case errors.Is(err, deploy.ErrNotFound):
+			resp.State.RemoveResource(ctx)
+		case err != nil:
+			resp.Diagnostics.AddError("The job cannot be read", err.Error())
+		}
+		return
 	}
 	observed, err := r.backend.Services.Read(ctx, deploy.Target{Spec: spec}.Ref())
 	switch {

@@ -74,7 +74,7 @@ const platform = `terraform {
 resource "slipway_cluster" "demo" {
   name      = "demo"
   instances = { type = "t3.small", min = 2, max = 2 }
-  balancer  = { listeners = { qa = { port = 8080 } } }
+  balancer  = { listeners = { qa = { port = 8080 }, prod = { port = 9090 } } }
 }
 resource "slipway_repository" "iplookup" { name = "iplookup" }
 output "urls" { value = slipway_cluster.demo.urls }

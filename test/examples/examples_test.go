@@ -94,7 +94,12 @@ func (s *stage) example(t *testing.T, folder string) *example {
 	return &example{stage: s, t: t, target: deploy.Target{Spec: spec, Image: repo + "@" + string(digest), Infra: in}}
 }
 
-func (e *example) report(ev deploy.Event) { e.t.Logf("%s %s %s", ev.Kind, ev.Action, ev.Message) }
+func (e *example) report(ev deploy.Event) {
+	e.t.Logf("%s %s %s", ev.Kind, ev.Action, ev.Message)
+	if ev.Kind == deploy.EventWarning && strings.Contains(ev.Message, "is not kept") {
+		e.t.Error(ev.Message)
+	}
+}
 
 func (e *example) apply() deploy.Outcome {
 	e.t.Helper()
@@ -246,6 +251,9 @@ func job(t *testing.T, s *stage) {
 		t.Fatalf("running it: %+v, %v", run, err)
 	}
 	e.logged(out.LogGroup, "9 words, 8 of them different")
+	if j, err := s.cloud.Deploy().Job(t.Context(), e.target.Ref()); err != nil || j.Image != e.target.Image || j.LogGroup == nil || j.LogGroup.Name != out.LogGroup || j.Schedule != nil || len(j.Tasks) != 1 {
+		t.Errorf("read as %+v, %v", j, err)
+	}
 	before := e.tasks()
 	e.target.Spec.Schedule = "rate(1 minute)"
 	e.apply()
@@ -253,7 +261,13 @@ func job(t *testing.T, s *stage) {
 	if p, err := s.cloud.Deploy().Plan(t.Context(), e.target); err != nil || !p.Empty() {
 		t.Errorf("plan after apply: %+v, %v", p, err)
 	}
+	if j, err := s.cloud.Deploy().Job(t.Context(), e.target.Ref()); err != nil || j.Schedule == nil || j.Schedule.Expression != "rate(1 minute)" {
+		t.Errorf("read as %+v, %v", j, err)
+	}
 	e.delete()
+	if _, err := s.cloud.Deploy().Job(t.Context(), e.target.Ref()); !errors.Is(err, deploy.ErrNotFound) {
+		t.Errorf("reading it after it was deleted: %v", err)
+	}
 	left := e.tasks()
 	time.Sleep(20 * time.Second) // more than a minute of the local AWS's clock
 	if n := e.tasks(); n != left {

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // bridge connects tasks' networks to this machine. Its addresses are a /20 of 198.18.0.0/15, which
@@ -28,6 +30,10 @@ func bridgeName(owner string) string {
 	sum := sha256.Sum256([]byte(owner))
 	return "slw" + hex.EncodeToString(sum[:4])
 }
+
+// balancers is where the local AWS's load balancers listen: addresses of this machine's loopback interface,
+// which in a task's network would be the task's own were they not routed out of it.
+var balancers = &net.IPNet{IP: net.IPv4(127, 66, 0, 0).To4(), Mask: net.CIDRMask(16, 32)}
 
 func openBridge(owner string) (*bridge, error) {
 	name := bridgeName(owner)
@@ -51,6 +57,8 @@ func openBridge(owner string) (*bridge, error) {
 	if err == nil {
 		err = netlink.LinkSetUp(link)
 	}
+	// Without it tasks do not reach load balancers, and get what a machine without them answers.
+	_ = os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/route_localnet", []byte("1"), 0)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("setting the bridge up: %w", err), b.remove())
 	}
@@ -153,6 +161,9 @@ func (b *bridge) connect(pid int, ip net.IP) error {
 	}
 	if err == nil {
 		err = h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: b.address(1)})
+	}
+	if err == nil {
+		err = h.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Dst: balancers, Gw: b.address(1), Table: unix.RT_TABLE_LOCAL})
 	}
 	if err != nil {
 		return fmt.Errorf("setting the task's interface up: %w", err)

@@ -82,6 +82,7 @@ func supervise() error {
 		// As with Docker: a user who is not root may serve on port 80. Without it he gets the kernel's
 		// own answer.
 		_ = os.WriteFile("/proc/sys/net/ipv4/ip_unprivileged_port_start", []byte("0"), 0)
+		_ = os.WriteFile("/proc/sys/net/ipv4/conf/all/route_localnet", []byte("1"), 0) // to the balancers; see bridge
 	}
 	f := os.NewFile(3, "control")
 	c, err := net.FileConn(f)
