@@ -70,6 +70,9 @@ func (p alarmPort) PutAlarm(ctx context.Context, w deploy.Alarm) error {
 	case "latency-p95":
 		set("AWS/ApplicationELB", "TargetResponseTime", target)
 		in.ExtendedStatistic = aws.String("p95")
+	case "task-churn":
+		set("AWS/Events", "TriggeredRules", dimensions("RuleName", w.EventRule))
+		in.Statistic = types.StatisticSum
 	case "5xx-percent":
 		query := func(id, metric string) types.MetricDataQuery {
 			return types.MetricDataQuery{Id: &id, ReturnData: aws.Bool(false), MetricStat: &types.MetricStat{Period: period, Stat: aws.String("Sum"),

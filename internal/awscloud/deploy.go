@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
@@ -35,6 +36,7 @@ func (c *Cloud) Deploy() *deploy.Engine {
 		Probe:           Probe{},
 		Leases:          leasePort{ssm.NewFromConfig(c.cfg)},
 		Schedules:       schedulePort{scheduler.NewFromConfig(c.cfg)},
+		EventRules:      eventRulePort{eventbridge.NewFromConfig(c.cfg)},
 		Registries:      registryPort{servicediscovery.NewFromConfig(c.cfg)},
 	}, c.Clock)
 }

@@ -22,7 +22,7 @@ type Alarms interface {
 // Alarm is an alarm on a metric of the service or of its target group, above a threshold.
 type Alarm struct {
 	Name         string // the whole name
-	Metric       string // cpu, memory (percent), unhealthy (targets), latency-p95 (seconds), 5xx-percent
+	Metric       string // cpu, memory (percent), unhealthy (targets), latency-p95 (seconds), 5xx-percent, task-churn (tasks a period)
 	Threshold    float64
 	Periods      int // all of which must be above it
 	Period       time.Duration
@@ -30,6 +30,7 @@ type Alarm struct {
 	Ref          Ref
 	LoadBalancer string // ARN
 	TargetGroup  string // ARN
+	EventRule    string // name of the rule that counts, of task-churn
 	Tags         map[string]string
 }
 
@@ -41,10 +42,10 @@ func (r Ref) alarmPrefix() string { return "slipway-" + clusterName(r.Cluster) +
 func alarms(spec service.Spec, ref Ref, lb *Listener, tags map[string]string) ([]Alarm, error) {
 	var out []Alarm
 	for _, a := range spec.Alarms {
-		if a.Metric == "task-churn" {
-			return nil, refuse("not supported: alarm %s on task-churn; use unhealthy, cpu, memory, latency-p95 or 5xx-percent", a.Name)
-		}
 		alarm := Alarm{Name: ref.alarmPrefix() + a.Name, Metric: a.Metric, Threshold: a.Threshold, Periods: a.Periods, Period: a.Period, Notify: a.Notify, Ref: ref, Tags: tags}
+		if a.Metric == churnMetric {
+			alarm.EventRule = ref.churnRuleName()
+		}
 		if lb != nil {
 			alarm.LoadBalancer = lb.LoadBalancer
 		}

@@ -66,7 +66,7 @@ type run struct {
 
 func (r *run) do(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		r.logGroup, r.roles, r.targetGroup, r.rule, r.registry, r.definition, r.before, r.schedule, r.alarms, r.service, r.scaling, r.rollout, r.after, r.tidy,
+		r.logGroup, r.roles, r.targetGroup, r.rule, r.registry, r.definition, r.before, r.schedule, r.churn, r.alarms, r.service, r.scaling, r.rollout, r.after, r.tidy,
 	} {
 		if err := part(ctx); err != nil {
 			return err

@@ -33,7 +33,7 @@ func (e *Engine) delete(ctx context.Context, ref Ref, opt DeleteOptions, report 
 			return err
 		}
 	}
-	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.service, x.registries, x.traffic, x.definitions, x.roles, x.logs} {
+	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.churn, x.service, x.registries, x.traffic, x.definitions, x.roles, x.logs} {
 		if err := part(ctx); err != nil {
 			return err
 		}

@@ -35,6 +35,7 @@ type desired struct {
 	service       *Service // nil for a job
 	scaling       *ServiceScaling
 	alarms        []Alarm
+	churn         *EventRule // that the alarm on tasks that end goes by
 }
 
 // RefusedError is a target that cannot be deployed as it is written.
@@ -110,6 +111,7 @@ func desire(t Target, lb *Listener) (desired, error) {
 	if d.alarms, err = alarms(spec, d.ref, lb, tags); err != nil {
 		return desired{}, err
 	}
+	d.churn = churnRule(t.Infra, d.ref, d.alarms, tags)
 	if spec.Scaling != nil {
 		d.scaling = &ServiceScaling{Scaling: *spec.Scaling}
 	}

@@ -13,8 +13,8 @@ type Clock interface {
 }
 
 // Ports is what the engine needs of the world. All are required, but Probe (smoke tests), Leases
-// (without them two deployments of a service may mix) Schedules (jobs that start by themselves) and
-// Registries (discovery by Cloud Map).
+// (without them two deployments of a service may mix), Schedules (jobs that start by themselves),
+// Registries (discovery by Cloud Map) and EventRules (alarms on tasks that end by themselves).
 type Ports struct {
 	Services        Services
 	Deployments     Deployments
@@ -31,6 +31,7 @@ type Ports struct {
 	Leases          Leases
 	Schedules       Schedules
 	Registries      Registries
+	EventRules      EventRules
 }
 
 // Engine deploys services. It keeps nothing between calls and may be used by many goroutines.

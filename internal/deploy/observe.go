@@ -25,6 +25,7 @@ type observed struct {
 	registries    []Registry // of this service, in Cloud Map
 	scaling       *ServiceScaling
 	alarms        []Alarm
+	churn         *EventRule
 	deployments   []string // ARNs of the newest service deployments
 }
 
@@ -89,6 +90,9 @@ func (e *Engine) observe(ctx context.Context, ref Ref) (o observed, err error) {
 	}
 	if o.alarms, err = e.ports.Alarms.Alarms(ctx, ref.alarmPrefix()); err != nil {
 		return o, fmt.Errorf("reading the alarms of %s: %w", ref.Service, err)
+	}
+	if err := e.observeChurn(ctx, ref, &o); err != nil {
+		return o, err
 	}
 	if o.service != nil && o.service.Registry != nil {
 		err = e.observeRegistries(ctx, ref, &o)

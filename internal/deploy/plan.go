@@ -137,7 +137,7 @@ func plan(d desired, o observed) (Plan, error) {
 	if d.service == nil {
 		return p, nil
 	}
-	for _, c := range alarmChanges(d, o) {
+	for _, c := range append(churnChanges(d, o), alarmChanges(d, o)...) {
 		add(c)
 	}
 	c, rollout, err := serviceChange(d, o, newGroup)

@@ -46,6 +46,8 @@ func (r *run) tidy(ctx context.Context) error {
 			}
 		case resAlarm:
 			err = r.ports.Alarms.DeleteAlarms(ctx, []string{c.Name})
+		case resEventRule:
+			err = r.ports.EventRules.DeleteEventRule(ctx, c.Name)
 		case resRegistry:
 			if err = r.ports.Registries.DeleteRegistry(ctx, c.Name); errors.Is(err, ErrInUse) {
 				err = nil // tasks are still being deregistered; the next Apply takes it

@@ -26,6 +26,7 @@ type world struct {
 	logGroups   map[string]LogGroup
 	scaling     *ServiceScaling
 	alarms      []Alarm
+	eventRules  map[string]EventRule
 	schedules   map[string]Schedule
 	registries  []Registry
 	tasks       []*Task
@@ -103,7 +104,7 @@ func newWorld() *world {
 }
 
 func (w *world) engine() *Engine {
-	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases, Schedules: w, Registries: w}, w.clock())
+	return New(Ports{Services: w, Deployments: w, TaskDefinitions: w, Tasks: w, TargetGroups: w, Rules: w, Listeners: w, Roles: w, Logs: w, Scaling: w, Alarms: w, Probe: w, Leases: &w.leases, Schedules: w, Registries: w, EventRules: w}, w.clock())
 }
 
 // clock lets others have their turn while an engine waits, where the test takes turns.
@@ -621,5 +622,26 @@ func (w *world) PutRegistry(_ context.Context, want Registry) (Registry, error) 
 func (w *world) DeleteRegistry(_ context.Context, arn string) error {
 	w.did("delete registry")
 	w.registries = slices.DeleteFunc(w.registries, func(r Registry) bool { return r.ARN == arn })
+	return nil
+}
+
+func (w *world) EventRule(_ context.Context, name string) (EventRule, error) {
+	r, ok := w.eventRules[name]
+	if !ok {
+		return r, ErrNotFound
+	}
+	return r, nil
+}
+
+func (w *world) PutEventRule(_ context.Context, want EventRule) error {
+	if w.eventRules == nil {
+		w.eventRules = map[string]EventRule{}
+	}
+	w.eventRules[want.Name] = want
+	return nil
+}
+
+func (w *world) DeleteEventRule(_ context.Context, name string) error {
+	delete(w.eventRules, name)
 	return nil
 }

@@ -147,6 +147,7 @@ func Deployer(s Scope) Document {
 			s.arn("application-autoscaling", "scalable-target/*")).when(map[string]map[string][]string{"StringEquals": {"application-autoscaling:service-namespace": {"ecs"}}}),
 		allow("ReadScaling", []string{"application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies", "application-autoscaling:DescribeScheduledActions"}, "*"),
 		allow("Alarms", []string{"cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms", "cloudwatch:TagResource"}, s.arn("cloudwatch", "alarm:slipway-"+s.Cluster+"-"+s.Service+"-*")),
+		allow("Churn", []string{"events:DescribeRule", "events:PutRule", "events:DeleteRule", "events:TagResource", "events:ListTagsForResource"}, s.arn("events", "rule/slipway-"+s.Service+"-*")),
 		allow("ReadAlarms", []string{"cloudwatch:DescribeAlarms"}, s.arn("cloudwatch", "alarm:*")),
 		allow("Logs", []string{"logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:DeleteRetentionPolicy", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:TagResource", "logs:ListTagsForResource"}, logs, logs+":*"),
 		allow("FindLogs", []string{"logs:DescribeLogGroups", "logs:ListTagsForResource"}, s.arn("logs", "log-group:*")),

@@ -98,7 +98,7 @@ type settings struct {
 	Deployment   deploymentConfig           `yaml:"deployment" jsonschema_description:"How a new version replaces the old one"`
 	Alarms       map[string]alarmConfig     `yaml:"alarms" jsonschema_description:"CloudWatch alarms, by name"`
 
-	DefaultAlarms *defaultAlarmsConfig `yaml:"default_alarms" jsonschema_description:"Alarms on the share of 5xx, p95 latency, unhealthy targets, CPU and memory"`
+	DefaultAlarms *defaultAlarmsConfig `yaml:"default_alarms" jsonschema_description:"Alarms on the share of 5xx, p95 latency, unhealthy targets, CPU, memory and tasks that end by themselves, which every service has; false: none. A topic: who is told"`
 
 	Role     *roleConfig       `yaml:"role" jsonschema_description:"What the containers may do in AWS"`
 	Schedule string            `yaml:"schedule" jsonschema_description:"When a job runs: rate(5 minutes) or cron(0 12 * * ? *); default: on demand"`

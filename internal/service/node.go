@@ -237,7 +237,7 @@ func expand(n *node, t reflect.Type) *node {
 	switch {
 	case t.Kind() == reflect.Struct:
 		if n.scalar() || n.kind == listNode {
-			if key := shortField(t); key != "" {
+			if key := bareField(t, n); key != "" {
 				return &node{pos: n.pos, kind: mapNode, fields: []field{{key: key, pos: n.pos, value: n}}}
 			}
 			return n
@@ -268,9 +268,20 @@ func expand(n *node, t reflect.Type) *node {
 	return n
 }
 
-func shortField(t reflect.Type) string {
+// bareField is the field that a bare value stands for: the switch, if the value is true or false and
+// there is one.
+func bareField(t reflect.Type, n *node) string {
+	if key := tagged(t, "switch"); key != "" && n.kind == boolNode {
+		return key
+	}
+	return shortField(t)
+}
+
+func shortField(t reflect.Type) string { return tagged(t, "true") }
+
+func tagged(t reflect.Type, short string) string {
 	for _, f := range reflect.VisibleFields(t) {
-		if f.Tag.Get("short") == "true" {
+		if f.Tag.Get("short") == short {
 			return f.Tag.Get("yaml")
 		}
 	}

@@ -34,7 +34,12 @@ func Schema() ([]byte, error) {
 		if key := shortField(t); key != "" {
 			long := *def
 			bare, _ := def.Properties.Get(key)
-			s.Definitions[name] = &jsonschema.Schema{AnyOf: []*jsonschema.Schema{bare, &long}}
+			forms := []*jsonschema.Schema{bare, &long}
+			if key := tagged(t, "switch"); key != "" {
+				onOff, _ := def.Properties.Get(key)
+				forms = append(forms, onOff)
+			}
+			s.Definitions[name] = &jsonschema.Schema{AnyOf: forms}
 		}
 	}
 	data, err := json.Marshal(s)

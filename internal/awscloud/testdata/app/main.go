@@ -18,6 +18,8 @@ func main() {
 		panic("no database at db.internal:5432")
 	case "exit":
 		return
+	case "later": // long enough to be taken for good
+		time.AfterFunc(6*time.Second, func() { os.Exit(1) })
 	case "memory":
 		var hold [][]byte
 		for {

@@ -52,6 +52,7 @@ type Config struct {
 	Clock           clock.Clock
 	Log             *slog.Logger
 	Deliverer       *delivery.Deliverer
+	Triggered       func(rule string) // told of each event that a rule of the default bus matches; may be nil
 	Region, Account string
 }
 
@@ -184,15 +185,30 @@ func (s *Service) put(bus string, e Event) error {
 		return fmt.Errorf("reading an event: %w", err)
 	}
 	var due []*Rule
+	var matched []string
 	if err := s.c.DB.View(func(tx *state.Tx) error {
 		for _, r := range s.rules.Prefix(tx, bus+"/") {
-			if enabled(r) && r.API.EventPattern != nil && len(r.Targets) > 0 && s.pattern(*r.API.EventPattern).Match(seen) {
+			if !enabled(r) || r.API.EventPattern == nil || !s.pattern(*r.API.EventPattern).Match(seen) {
+				continue
+			}
+			if bus == defaultBus {
+				matched = append(matched, wire.Value(r.API.Name))
+			}
+			if len(r.Targets) > 0 {
 				due = append(due, r)
 			}
 		}
 		return nil
-	}); err != nil || len(due) == 0 {
+	}); err != nil {
 		return err
+	}
+	if s.c.Triggered != nil { // a rule counts what it matches also where it has no target
+		for _, name := range matched {
+			s.c.Triggered(name)
+		}
+	}
+	if len(due) == 0 {
+		return nil
 	}
 	return s.c.DB.Update(func(tx *state.Tx) error {
 		for _, r := range due {

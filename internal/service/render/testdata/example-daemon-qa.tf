@@ -53,6 +53,27 @@ resource "slipway_service" "this" {
     minimum_healthy = 0
     maximum         = 100
   }
+  alarms = [
+    {
+      name      = "default-cpu"
+      metric    = "cpu"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-memory"
+      metric    = "memory"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-churn"
+      metric    = "task-churn"
+      threshold = 3
+      periods   = 1
+      period    = 300
+    },
+  ]
   tags = {
     environment = "qa"
     service     = "logagent"

@@ -56,6 +56,27 @@ resource "slipway_service" "this" {
   logs = {
     group = "/slipway/qa/worker"
   }
+  alarms = [
+    {
+      name      = "default-cpu"
+      metric    = "cpu"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-memory"
+      metric    = "memory"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-churn"
+      metric    = "task-churn"
+      threshold = 3
+      periods   = 1
+      period    = 300
+    },
+  ]
   task_role = {
     statements = [
       {

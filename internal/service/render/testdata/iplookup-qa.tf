@@ -58,6 +58,45 @@ resource "slipway_service" "this" {
   logs = {
     group = "/slipway/qa/iplookup"
   }
+  alarms = [
+    {
+      name      = "default-cpu"
+      metric    = "cpu"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-memory"
+      metric    = "memory"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-churn"
+      metric    = "task-churn"
+      threshold = 3
+      periods   = 1
+      period    = 300
+    },
+    {
+      name      = "default-errors"
+      metric    = "5xx-percent"
+      threshold = 5
+      periods   = 5
+    },
+    {
+      name      = "default-latency"
+      metric    = "latency-p95"
+      threshold = 1
+      periods   = 5
+    },
+    {
+      name      = "default-unhealthy"
+      metric    = "unhealthy"
+      threshold = 0
+      periods   = 5
+    },
+  ]
   tags = {
     environment = "qa"
     service     = "iplookup"

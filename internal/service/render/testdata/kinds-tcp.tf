@@ -72,6 +72,27 @@ resource "slipway_service" "this" {
     driver    = "json-file"
     retention = 0
   }
+  alarms = [
+    {
+      name      = "default-cpu"
+      metric    = "cpu"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-memory"
+      metric    = "memory"
+      threshold = 90
+      periods   = 5
+    },
+    {
+      name      = "default-churn"
+      metric    = "task-churn"
+      threshold = 3
+      periods   = 1
+      period    = 300
+    },
+  ]
   tags = {
     environment = "tcp"
     service     = "agent"
