@@ -5,6 +5,7 @@ import (
 	"net"
 	"path/filepath"
 
+	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/api/elbv2"
 	"github.com/slipway-ecs/slipway/internal/local/api/events"
 	"github.com/slipway-ecs/slipway/internal/local/api/s3"
