@@ -18,6 +18,7 @@ import (
 // Server answers the requests of AWS clients. It is an http.Handler; services, middleware and
 // fallbacks are added before it serves.
 type Server struct {
+	skew      func() time.Duration // nil: none
 	log       *slog.Logger
 	account   string
 	region    string
@@ -152,6 +153,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var denied error
 	if s.keys != nil && !s.isFallback(r) {
 		denied = s.authenticate(r)
+	}
+	if skew := s.clockSkew(); skew != 0 {
+		now := time.Now().Add(skew)
+		w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
+		if denied == nil {
+			denied = skewed(r, now)
+		}
 	}
 	route, h := s.route(r, &id)
 	ctx := WithCaller(r.Context(), id)

@@ -240,7 +240,7 @@ func (s *Server) authenticateUpTo(r *http.Request, limit int64) error {
 	if s.keys == nil {
 		return nil
 	}
-	err := verify(r, s.keys, time.Now(), limit)
+	err := verify(r, s.keys, time.Now().Add(s.clockSkew()), limit)
 	var d *denial
 	if err != nil && !errors.As(err, &d) {
 		return errIncomplete
@@ -257,6 +257,38 @@ func (s *Server) authenticateUpTo(r *http.Request, limit int64) error {
 		return errUnknownKey
 	case TokenExpired:
 		return errOldToken
+	}
+	return nil
+}
+
+// WithSkew makes the server's clock wrong by what skew returns, as its clients see it: they are refused
+// if they are off by more than five minutes, and can tell by the Date of the answer, as SDKs do.
+func WithSkew(skew func() time.Duration) ServerOption { return func(s *Server) { s.skew = skew } }
+
+func (s *Server) clockSkew() time.Duration {
+	if s.skew == nil {
+		return 0
+	}
+	return s.skew()
+}
+
+// skewed refuses a signed request whose time is too far from the server's.
+func skewed(r *http.Request, now time.Time) error {
+	date := r.Header.Get("X-Amz-Date")
+	at, err := time.Parse("20060102T150405Z", date)
+	if err != nil {
+		return nil // not signed, or in another form: with keys it is refused elsewhere
+	}
+	const form = "20060102T150405Z"
+	code := func(message string) error {
+		return &denial{"InvalidSignatureException", "SignatureDoesNotMatch", message}
+	}
+	now = now.UTC()
+	switch {
+	case now.Sub(at) > maxSkew:
+		return code("Signature expired: " + date + " is now earlier than " + now.Add(-maxSkew).Format(form) + " (" + now.Format(form) + " - 5 min.)")
+	case at.Sub(now) > maxSkew:
+		return code("Signature not yet current: " + date + " is still later than " + now.Add(maxSkew).Format(form) + " (" + now.Format(form) + " + 5 min.)")
 	}
 	return nil
 }
