@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/api/ecs"
 	"github.com/slipway-ecs/slipway/internal/local/api/iam"
@@ -37,7 +38,7 @@ func (l *Local) KeyFile() string { return l.access.keyFile }
 
 func (l *Local) serverOptions(files string) ([]wire.ServerOption, error) {
 	cfg := &l.cfg
-	out := []wire.ServerOption{wire.WithLogger(cfg.Log), wire.WithAccount(cfg.Account), wire.WithRegion(cfg.Region)}
+	out := []wire.ServerOption{wire.WithLogger(cfg.Log), wire.WithAccount(cfg.Account), wire.WithRegion(cfg.Region), wire.WithSkew(func() time.Duration { return l.world.ClockSkew() })}
 	if !cfg.Auth {
 		return out, nil
 	}

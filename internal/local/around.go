@@ -58,7 +58,7 @@ func (l *Local) registerAround(files string) error {
 	if err != nil {
 		return err
 	}
-	emitter := emit.New(emit.Config{State: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account, Emit: a.bus.Emit, Publish: a.sns.Publish,
+	emitter := emit.New(emit.Config{State: l.ecs, Clock: l.clock, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account, Emit: a.bus.Emit, Listens: a.bus.Listens, Publish: a.sns.Publish,
 		Queue: func(arn, body string) error { return a.sqs.Send(arn, body, "", "", nil) }, ECS: svc("ecs"), Alarms: svc("cloudwatch"), Groups: l.autoscaling})
 	l.cloudwatch.OnAlarm(emitter.OnAlarm)
 	l.tellOfComposites()
@@ -67,7 +67,7 @@ func (l *Local) registerAround(files string) error {
 	if err != nil {
 		return err
 	}
-	if a.dns, err = dns.Listen(dns.Address, names, cfg.Log); err != nil {
+	if a.dns, err = dns.Listen(dns.Address, l.world.Names(names), cfg.Log); err != nil {
 		return err
 	}
 	l.serveTasks(a.dns)

@@ -23,7 +23,6 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/autoscaling"
 	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/api/ec2"
-	"github.com/slipway-ecs/slipway/internal/local/api/ecr"
 	"github.com/slipway-ecs/slipway/internal/local/api/ecs"
 	"github.com/slipway-ecs/slipway/internal/local/api/elbv2"
 	"github.com/slipway-ecs/slipway/internal/local/api/iam"
@@ -31,6 +30,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/secretsmanager"
 	"github.com/slipway-ecs/slipway/internal/local/api/ssm"
 	"github.com/slipway-ecs/slipway/internal/local/api/sts"
+	"github.com/slipway-ecs/slipway/internal/local/chaos"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
 	"github.com/slipway-ecs/slipway/internal/local/execsession"
 	"github.com/slipway-ecs/slipway/internal/local/lambda"
@@ -80,6 +80,7 @@ type Local struct {
 	cfg     Config
 	server  *wire.Server
 	faults  wire.Faults
+	world   *chaos.World // what is broken on purpose beyond requests
 	access  access
 	db      *state.DB
 	ecs     *state.ECS
@@ -96,7 +97,8 @@ type Local struct {
 	logs        *logs.Store
 	ssm         *ssm.Service
 	secrets     *secretsmanager.Service
-	registry    *registry.Store
+	registry    *registry.Registries
+	doors       doors
 	around      around
 	services    *loop.Services
 	tasks       *loop.Tasks
@@ -190,6 +192,13 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() (err error) {
+		l.world, err = chaos.New(chaos.Config{State: l.ecs, EC2: l.ec2, Clock: l.clock, Faults: &l.faults, Log: cfg.Log, Region: cfg.Region, Account: cfg.Account,
+			Emit: func(source, kind string, resources []string, detail any) {
+				l.around.bus.Emit(source, kind, resources, detail)
+			}})
+		return
+	})
+	step(func() (err error) {
 		l.elb, err = elbv2.Register(svc("elbv2"), elbv2.Config{DB: l.db, ECS: l.ecs, Network: l.ec2, Clock: l.clock, Log: cfg.Log, Address: cfg.Address})
 		return
 	})
@@ -211,17 +220,10 @@ func (l *Local) register(files string) error {
 		l.api = api
 		return err
 	})
-	step(func() (err error) {
-		l.registry, err = registry.New(registry.Config{DB: l.db, Dir: filepath.Join(files, "registry"), Clock: l.clock, Account: cfg.Account, Region: cfg.Region, Events: l.imageEvent})
-		return
-	})
+	step(func() error { return l.openRegistries(files) })
 	if err != nil {
 		return err
 	}
-	ecr.Register(svc("ecr"), ecr.Deps{Store: l.registry, Tokens: l.tokens, Host: func() string { return cfg.Address }, Account: cfg.Account, ScanFindings: cfg.findings()})
-	images := registry.NewServer(l.registry, l.tokens)
-	images.RequireAuth = !cfg.OpenRegistry
-	l.server.Fallback("/v2/", images)
 	if err := l.registerAround(files); err != nil {
 		return err
 	}
@@ -232,7 +234,7 @@ func (l *Local) register(files string) error {
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
 	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Hooks: &lambda.Client{Endpoint: cfg.Lambda}, Log: cfg.Log})
 	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l}, Object: l.object, Agent: &loop.Agent{AWS: l.server, Address: cfg.Address, Credentials: l.assume},
-		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Log: cfg.Log})
+		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Trouble: l.world, Log: cfg.Log})
 	l.metrics = metrics.New(metrics.Config{State: l.ecs, Clock: l.clock, CloudWatch: l.cloudwatch, Container: l.tasks.Container, Traffic: l.elb.Metrics, Groups: l.elb.Groups})
 	l.daemons = loop.NewDaemons(loop.DaemonsConfig{State: l.ecs, Clock: l.clock, Alarms: l.cloudwatch, Log: cfg.Log})
 	if l.machines, err = managedinstances.New(managedinstances.Config{State: l.ecs, EC2: l.ec2, Clock: l.clock, Log: cfg.Log}); err != nil {
@@ -253,7 +255,7 @@ func (l *Local) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // login is how tasks' images are pulled from the registry of this local AWS: as the agent of a container
 // instance does, with a token of its own account.
 func (l *Local) login(host string) (user, password string) {
-	if host != l.cfg.Address {
+	if host != l.registry.At(host).Host(l.cfg.Address) {
 		return "", ""
 	}
 	password, _ = l.tokens.Issue(l.cfg.Account)
@@ -267,7 +269,7 @@ func (l *Local) RuntimeName() string { return l.runtime.Name() }
 // state. It is called once.
 func (l *Local) Run(ctx context.Context) error {
 	g, loops := errgroup.WithContext(ctx)
-	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run, l.daemons.Run, l.machines.Run, l.api.Run) {
+	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run, l.daemons.Run, l.machines.Run, l.api.Run, l.world.Run) {
 		g.Go(func() error {
 			err := run(loops)
 			if errors.Is(err, context.Canceled) {
@@ -283,7 +285,7 @@ func (l *Local) Run(ctx context.Context) error {
 }
 
 func (l *Local) close(ctx context.Context) error {
-	var errs []error
+	errs := []error{l.doors.close()}
 	if l.elb != nil {
 		errs = append(errs, l.elb.Close(ctx))
 	}

@@ -27,12 +27,23 @@ type driver struct {
 	def   *ecsapi.TaskDefinition
 	task  runtime.Task
 	units []*unit // in the order of the definition
-	// starting ends when the task is asked to stop: pulls and starts under way are given up.
+	// starting ends when the task is asked to stop: pulls and starts under way are given up. It is there
+	// only while containers start: a task that runs is to take little memory.
 	starting context.Context
 	giveUp   context.CancelFunc
+	starts   int  // how many are under way
+	ending   bool // the task has been asked to stop
+	// life ends with the driver's work; nil until something in the background needs it.
+	life context.Context
+	done context.CancelFunc
 
-	running map[string]runtime.Container
+	running []runningContainer
 	agent   *agent // nil: the task has none; set before the first container starts
+}
+
+type runningContainer struct {
+	name string
+	c    runtime.Container
 }
 
 // unit is a container of the task.
@@ -48,17 +59,52 @@ type unit struct {
 	logs    []io.Closer
 }
 
-func newDriver(ctx context.Context, l *Tasks, arn string) *driver {
-	d := &driver{l: l, arn: arn, mailbox: newMailbox(), running: map[string]runtime.Container{}}
-	d.starting, d.giveUp = context.WithCancel(ctx)
-	return d
+func newDriver(l *Tasks, arn string) *driver {
+	return &driver{l: l, arn: arn, mailbox: newMailbox()}
+}
+
+// begin is the context of a start. Each is ended by ended.
+func (d *driver) begin(ctx context.Context) context.Context {
+	if d.starts++; d.starting == nil {
+		d.starting, d.giveUp = context.WithCancel(ctx)
+	}
+	return d.starting
+}
+
+func (d *driver) ended() {
+	if d.starts--; d.starts == 0 {
+		d.giveUp()
+		d.starting, d.giveUp = nil, nil
+	}
+}
+
+// background is the context of what goes on while the task runs.
+func (d *driver) background(ctx context.Context) context.Context {
+	if d.life == nil {
+		d.life, d.done = context.WithCancel(ctx)
+	}
+	return d.life
 }
 
 func (d *driver) container(name string) (runtime.Container, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c, ok := d.running[name]
-	return c, ok
+	for _, r := range d.running {
+		if r.name == name {
+			return r.c, true
+		}
+	}
+	return nil, false
+}
+
+// setRunning notes that a container runs, or that none of the name does.
+func (d *driver) setRunning(name string, c runtime.Container) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.running = slices.DeleteFunc(d.running, func(r runningContainer) bool { return r.name == name })
+	if c != nil {
+		d.running = append(d.running, runningContainer{name, c})
+	}
 }
 
 // read returns the task as it is now; nil if it is gone.
@@ -107,9 +153,14 @@ func (d *driver) run(ctx context.Context) (parked bool) {
 			d.wait(ctx, nil)
 		}
 	}
-	d.giveUp()
+	if d.ending = true; d.giveUp != nil {
+		d.giveUp()
+	}
 	if ctx.Err() == nil {
 		d.end(ctx)
+	}
+	if d.done != nil {
+		d.done()
 	}
 	return false
 }
@@ -163,10 +214,20 @@ func (d *driver) prepare(ctx context.Context, t *state.Task) bool {
 	}
 	d.def = def
 	for k := range def.ContainerDefinitions {
-		c := overridden(def.ContainerDefinitions[k], t.Overrides)
-		d.units = append(d.units, &unit{def: &c, health: "UNKNOWN"})
+		c := &def.ContainerDefinitions[k] // as it is, it is shared by all tasks
+		if t.Overrides != nil {
+			own := overridden(*c, t.Overrides)
+			c = &own
+		}
+		d.units = append(d.units, &unit{def: c, health: "UNKNOWN"})
 		for _, p := range c.PortMappings {
 			spec.Ports = append(spec.Ports, runtime.Port{Container: int(wire.Value(p.ContainerPort)), Protocol: protocol(wire.Value(p.Protocol))})
+		}
+	}
+	if x := d.l.cfg.Trouble; x != nil {
+		if err := x.Prepare(t); err != nil {
+			d.fail("TaskFailedToStart", err.Error())
+			return true
 		}
 	}
 	bound := true
@@ -303,16 +364,23 @@ func (d *driver) start(ctx context.Context, u *unit) {
 	if t == nil {
 		return
 	}
+	starting := d.begin(ctx)
 	d.l.wg.Go(func() {
-		if !d.slot(d.starting) {
-			d.send(func() { d.started(ctx, u, nil, nil, d.starting.Err()) })
+		if x := d.l.cfg.Trouble; x != nil {
+			if err := x.Start(starting, t, wire.Value(u.def.Name), wire.Value(u.def.Image)); err != nil {
+				d.send(func() { d.started(ctx, u, nil, nil, err) })
+				return
+			}
+		}
+		if !d.slot(starting) {
+			d.send(func() { d.started(ctx, u, nil, nil, starting.Err()) })
 			return
 		}
 		defer d.release()
-		spec, logs, err := d.spec(d.starting, t, u.def)
+		spec, logs, err := d.spec(starting, t, u.def)
 		var c runtime.Container
 		if err == nil {
-			c, err = d.task.Start(d.starting, spec)
+			c, err = d.task.Start(starting, spec)
 		}
 		d.send(func() { d.started(ctx, u, c, logs, err) })
 	})
@@ -320,12 +388,13 @@ func (d *driver) start(ctx context.Context, u *unit) {
 
 // started takes note of a started container, or of why it could not be.
 func (d *driver) started(ctx context.Context, u *unit, c runtime.Container, logs []io.Closer, err error) {
+	d.ended()
 	name := wire.Value(u.def.Name)
 	u.logs = logs
 	if err != nil {
 		closeAll(logs)
 		u.up, u.exited, u.code = true, true, -1
-		if d.starting.Err() != nil {
+		if d.ending {
 			return // it was given up
 		}
 		reason := startReason(err)
@@ -338,23 +407,31 @@ func (d *driver) started(ctx context.Context, u *unit, c runtime.Container, logs
 		return
 	}
 	u.c, u.up, u.since = c, true, d.now()
-	d.mu.Lock()
-	d.running[name] = c
-	d.mu.Unlock()
+	d.setRunning(name, c)
 	d.write(func(_ *state.Tx, t *state.Task) {
 		if k := containerIndex(t, name); k >= 0 {
 			t.Containers[k].RuntimeID, t.Containers[k].ImageDigest, t.Containers[k].LastStatus = c.ID(), c.ImageDigest(), "RUNNING"
 		}
 	})
-	d.l.wg.Go(func() {
-		exit, err := c.Wait(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		d.send(func() { d.exited(ctx, u, exit, err) })
-	})
+	if n, ok := c.(runtime.Notifier); ok {
+		n.Notify(func(exit runtime.Exit) {
+			if ctx.Err() == nil {
+				d.send(func() { d.exited(ctx, u, exit, nil) })
+			}
+		})
+	} else {
+		life := d.background(ctx)
+		d.l.wg.Go(func() {
+			exit, err := c.Wait(life)
+			if life.Err() != nil {
+				return
+			}
+			d.send(func() { d.exited(ctx, u, exit, err) })
+		})
+	}
 	if hasCheck(u.def) {
-		d.l.wg.Go(func() { d.check(ctx, u, c) })
+		life := d.background(ctx)
+		d.l.wg.Go(func() { d.check(life, u, c) })
 	}
 }
 
@@ -383,10 +460,8 @@ const oomReason = "OutOfMemoryError: Container killed due to memory usage"
 func (d *driver) exited(ctx context.Context, u *unit, exit runtime.Exit, err error) {
 	name := wire.Value(u.def.Name)
 	closeAll(u.logs)
-	d.mu.Lock()
-	delete(d.running, name)
-	d.mu.Unlock()
-	if err == nil && d.starting.Err() == nil && restarts(u, exit.Code, d.now()) {
+	d.setRunning(name, nil)
+	if err == nil && !d.ending && restarts(u, exit.Code, d.now()) {
 		u.c = nil
 		if hasCheck(u.def) {
 			d.setHealth(u, "UNKNOWN")

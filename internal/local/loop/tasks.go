@@ -44,6 +44,16 @@ type TasksConfig struct {
 	// Starts is how many tasks may be starting at the same time; 0 means 16.
 	Starts int
 	Log    *slog.Logger // nil: silent
+	// Trouble is asked before a task and its containers start; nil: there is none.
+	Trouble Trouble
+}
+
+// Trouble keeps tasks from starting, on purpose.
+type Trouble interface {
+	// Prepare is asked before the task's network is made; its error is why the task stops.
+	Prepare(t *state.Task) error
+	// Start is asked before a container is pulled; it may wait until ctx ends.
+	Start(ctx context.Context, t *state.Task, container, image string) error
 }
 
 // Tasks is the task loop: it takes each task through its life, one step forward at a time, in a
@@ -228,12 +238,10 @@ func (l *Tasks) attend(ctx context.Context, arn string, t *state.Task) {
 	if t == nil || t.LastStatus == "STOPPED" || t.ContainerInstance == "" && t.LaunchType != "FARGATE" && t.DesiredStatus != "STOPPED" {
 		return
 	}
-	life, end := context.WithCancel(ctx)
-	d := newDriver(life, l, arn)
+	d := newDriver(l, arn)
 	d.resume = func() {
 		l.wg.Go(func() {
-			if !d.run(life) {
-				end()
+			if !d.run(ctx) {
 				l.gone(d)
 			}
 		})

@@ -74,8 +74,10 @@ type FaultKind struct {
 // Faults breaks requests on purpose. Use its Middleware, and serve it (it is an http.Handler): GET
 // lists the faults, POST adds one, DELETE removes the one with ?id= or all.
 type Faults struct {
-	// Kinds are further kinds; set them before the first request.
-	Kinds map[string]FaultKind
+	// Kinds are further kinds, and Changed is told when a fault was added; set them before the first
+	// request.
+	Kinds   map[string]FaultKind
+	Changed func()
 
 	mu   sync.Mutex
 	list []*Fault
@@ -124,6 +126,9 @@ func (f *Faults) Add(fault Fault) (Fault, error) {
 	kept := fault
 	f.list = append(f.list, &kept)
 	f.mu.Unlock()
+	if f.Changed != nil {
+		f.Changed()
+	}
 	if kind.Begin == nil {
 		return fault, nil
 	}

@@ -233,8 +233,8 @@ func (s *Service) launch(tx *state.Tx, g *Group, have, want int) bool {
 			count[m.AZ]++
 		}
 	}
-	sub := slices.MinFunc(subnets, func(a, b ec2Subnet) int { return cmp.Compare(count[a.AZ], count[b.AZ]) })
-	l := ec2.Launch{SubnetID: sub.ID, Tags: []ec2api.Tag{{Key: wire.Ptr("aws:autoscaling:groupName"), Value: g.Spec.AutoScalingGroupName}}}
+	slices.SortStableFunc(subnets, func(a, b ec2Subnet) int { return cmp.Compare(count[a.AZ], count[b.AZ]) })
+	l := ec2.Launch{Tags: []ec2api.Tag{{Key: wire.Ptr("aws:autoscaling:groupName"), Value: g.Spec.AutoScalingGroupName}}}
 	spec := g.Spec.LaunchTemplate
 	if p := g.Spec.MixedInstancesPolicy; p != nil && p.LaunchTemplate != nil {
 		spec = p.LaunchTemplate.LaunchTemplateSpecification
@@ -255,9 +255,16 @@ func (s *Service) launch(tx *state.Tx, g *Group, have, want int) bool {
 		}
 	}
 	cause := g.Reason + fmt.Sprintf("At %s an instance was started in response to a difference between desired and actual capacity, increasing the capacity from %d to %d.", s.stamp(), have, want)
-	i, err := s.ec2.Launch(tx, l)
-	if err != nil {
+	var i *ec2.Instance
+	for _, sub := range subnets { // where one zone has no room, the next may
+		l.SubnetID = sub.ID
+		var err error
+		if i, err = s.ec2.Launch(tx, l); err == nil {
+			break
+		}
 		s.recordFailure(tx, s.name(g), cause, err)
+	}
+	if i == nil {
 		return false
 	}
 	g.Members = append(g.Members, Member{ID: i.ID, AZ: i.AZ, Type: i.Type, Health: "Healthy", State: "Pending", Protected: wire.Value(g.Spec.NewInstancesProtectedFromScaleIn), Since: s.clock.Now(), Cause: cause,

@@ -86,7 +86,13 @@ type Service struct {
 	log       *slog.Logger
 	region    string
 	account   string
+	zoneDown  func(zone string) bool // nil: none is
 }
+
+// OnLaunch says in which zones nothing can be launched; call it before the first request.
+func (s *Service) OnLaunch(zoneDown func(zone string) bool) { s.zoneDown = zoneDown }
+
+func (s *Service) down(zone string) bool { return s.zoneDown != nil && s.zoneDown(zone) }
 
 // Config is what the service needs to know.
 type Config struct {

@@ -3,6 +3,7 @@ package ec2
 import (
 	"cmp"
 	"context"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -54,9 +55,16 @@ func (s *Service) Launch(tx *state.Tx, l Launch) (*Instance, error) {
 		}
 	}
 	n := s.net(tx)
-	sub, ok := n.subnet(cmp.Or(l.SubnetID, n.Subnets[0].ID))
+	if l.SubnetID == "" { // EC2 chooses one where there is room
+		l.SubnetID = n.Subnets[max(0, slices.IndexFunc(n.Subnets, func(sub Subnet) bool { return !s.down(sub.AZ) }))].ID
+	}
+	sub, ok := n.subnet(l.SubnetID)
 	if !ok {
 		return nil, wire.Errorf("InvalidSubnetID.NotFound", "The subnet ID '%s' does not exist", l.SubnetID)
+	}
+	if s.down(sub.AZ) {
+		return nil, &wire.Error{Code: "InsufficientInstanceCapacity", Status: http.StatusInternalServerError, Message: "We currently do not have sufficient " + l.Type + " capacity in the Availability Zone you requested (" + sub.AZ +
+			"). Our system will be working on provisioning additional capacity."}
 	}
 	if _, ok := capacity.TypeByName(cmp.Or(l.Type, "m1.small")); !ok {
 		return nil, wire.Errorf("InvalidParameterValue", "Invalid value '%s' for InstanceType.", l.Type)
@@ -103,6 +111,41 @@ func (s *Service) Terminate(tx *state.Tx, id, reason string) {
 		return
 	}
 	s.instances.Modify(tx, id, func(i *Instance) { i.State, i.StateReason, i.StateAt = "shutting-down", reason, s.now() })
+}
+
+// All are the instances there are, those that were terminated in the last hour included.
+func (s *Service) All(tx *state.Tx) []*Instance {
+	var out []*Instance
+	for _, i := range s.instances.All(tx) {
+		out = append(out, i)
+	}
+	return out
+}
+
+// spotNotice is how long before its end a Spot instance is told
+// (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-instance-termination-notices.html).
+const spotNotice = 2 * time.Minute
+
+// Interrupt gives a Spot instance its notice. An agent that was set up to
+// (ECS_ENABLE_SPOT_INSTANCE_DRAINING) drains it.
+func (s *Service) Interrupt(tx *state.Tx, id string) {
+	i, ok := s.instances.Get(tx, id)
+	if !ok || !i.InterruptAt.IsZero() {
+		return
+	}
+	s.instances.Modify(tx, id, func(i *Instance) { i.InterruptAt = s.now().Add(spotNotice) })
+	if agentConfig(i.UserData)["ECS_ENABLE_SPOT_INSTANCE_DRAINING"] != "true" {
+		return
+	}
+	var arns []string
+	for arn := range s.ecs.InstancesByEC2.Get(tx, id) {
+		arns = append(arns, arn)
+	}
+	for _, arn := range arns {
+		if ci, ok := s.ecs.ContainerInstances.Get(tx, arn); ok && ci.Status == "ACTIVE" {
+			s.ecs.ContainerInstances.Modify(tx, arn, func(c *state.ContainerInstance) { c.Status, c.Version = "DRAINING", c.Version+1 })
+		}
+	}
 }
 
 // Instance returns the instance with the id.
@@ -167,7 +210,8 @@ func (s *Service) api(tx *state.Tx, i *Instance) ec2api.Instance {
 		out.InstanceLifecycle = wire.Ptr("spot")
 	}
 	if i.StateReason != "" {
-		out.StateReason, out.StateTransitionReason = &ec2api.StateReason{Code: &i.StateReason, Message: &i.StateReason}, &i.StateReason
+		code, _, _ := strings.Cut(i.StateReason, ": ")
+		out.StateReason, out.StateTransitionReason = &ec2api.StateReason{Code: &code, Message: &i.StateReason}, &i.StateReason
 	}
 	return out
 }

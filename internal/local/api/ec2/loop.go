@@ -53,9 +53,16 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) step() (time.Duration, error) {
 	var next time.Duration
 	now := s.now()
-	var due []string
+	var due, reclaimed []string
 	_ = s.db.View(func(tx *state.Tx) error {
 		for id, i := range s.instances.All(tx) {
+			if !i.InterruptAt.IsZero() && (i.State == "running" || i.State == "pending") {
+				if left := i.InterruptAt.Sub(now); left <= 0 {
+					reclaimed = append(reclaimed, id)
+				} else if next == 0 || left < next {
+					next = left
+				}
+			}
 			wait, moves := map[string]time.Duration{"pending": bootTime, "shutting-down": shutdownTime, "terminated": forgottenTime}[i.State]
 			if !moves {
 				continue
@@ -69,10 +76,13 @@ func (s *Service) step() (time.Duration, error) {
 		}
 		return nil
 	})
-	if len(due) == 0 {
+	if len(due)+len(reclaimed) == 0 {
 		return next, nil
 	}
 	return time.Millisecond, s.db.Update(func(tx *state.Tx) error {
+		for _, id := range reclaimed {
+			s.Terminate(tx, id, "Server.SpotInstanceTermination: Instance was terminated because of a Spot interruption.")
+		}
 		for _, id := range due {
 			s.move(tx, id)
 		}

@@ -103,12 +103,16 @@ func (s *Service) zones(_ context.Context, in *ec2api.DescribeAvailabilityZonesI
 		if len(in.ZoneNames) > 0 && !slices.Contains(in.ZoneNames, name) {
 			continue
 		}
-		ok, err := filter(in.Filters, map[string][]string{"zone-name": {name}, "zone-id": {s.zoneID(name)}, "zone-type": {"availability-zone"}, "state": {"available"}, "region-name": {s.region}, "opt-in-status": {"opt-in-not-required"}, "group-name": {s.region}}, nil)
+		condition := "available"
+		if s.down(name) {
+			condition = "unavailable"
+		}
+		ok, err := filter(in.Filters, map[string][]string{"zone-name": {name}, "zone-id": {s.zoneID(name)}, "zone-type": {"availability-zone"}, "state": {condition}, "region-name": {s.region}, "opt-in-status": {"opt-in-not-required"}, "group-name": {s.region}}, nil)
 		if err != nil {
 			return nil, err
 		}
 		if ok {
-			out.AvailabilityZones = append(out.AvailabilityZones, ec2api.AvailabilityZone{ZoneName: wire.Ptr(name), ZoneId: wire.Ptr(s.zoneID(name)), ZoneType: wire.Ptr("availability-zone"), State: wire.Ptr("available"),
+			out.AvailabilityZones = append(out.AvailabilityZones, ec2api.AvailabilityZone{ZoneName: wire.Ptr(name), ZoneId: wire.Ptr(s.zoneID(name)), ZoneType: wire.Ptr("availability-zone"), State: &condition,
 				RegionName: &s.region, GroupName: &s.region, NetworkBorderGroup: &s.region, OptInStatus: wire.Ptr("opt-in-not-required"), Messages: []ec2api.AvailabilityZoneMessage{}})
 		}
 	}
