@@ -27,8 +27,10 @@ type Config struct {
 	Clock           clock.Clock
 	Log             *slog.Logger
 	Region, Account string
-	// Emit puts an event on the default bus; the others take what does not go by EventBridge.
+	// Emit puts an event on the default bus, Listens reports whether a rule there looks at events at all
+	// (nil: it does); the others take what does not go by EventBridge.
 	Emit    func(source, detailType string, resources []string, detail any)
+	Listens func() bool
 	Publish func(topicARN, subject, message string) error
 	Queue   func(queueARN, body string) error
 	ECS     *wire.Service
@@ -39,8 +41,8 @@ type Config struct {
 // Emitter tells. Its loop is Run.
 type Emitter struct {
 	c           Config
-	tasks       map[string]taskSeen
-	deployments map[string]string // rollout state and reason
+	tasks       map[string]*state.Task // as last looked at
+	deployments map[string]string      // rollout state and reason
 	instances   map[string]instanceSeen
 	alarms      map[string]string
 	members     map[string]map[string]string // group → instance → state
@@ -64,7 +66,7 @@ type instanceSeen struct {
 
 // New makes an emitter; Run runs it.
 func New(c Config) *Emitter {
-	return &Emitter{c: c, tasks: map[string]taskSeen{}, deployments: map[string]string{}, instances: map[string]instanceSeen{}, alarms: map[string]string{},
+	return &Emitter{c: c, tasks: map[string]*state.Task{}, deployments: map[string]string{}, instances: map[string]instanceSeen{}, alarms: map[string]string{},
 		members: map[string]map[string]string{}, tokens: map[string]bool{}, notified: map[string]time.Time{}, started: c.Clock.Now()}
 }
 
@@ -75,7 +77,7 @@ func (e *Emitter) Run(ctx context.Context) error {
 	defer w.Stop()
 	_ = e.c.State.DB.View(func(tx *state.Tx) error {
 		for k, t := range e.c.State.Tasks.All(tx) {
-			e.tasks[k] = seen(t)
+			e.tasks[k] = t
 		}
 		for k, d := range e.c.State.Deployments.All(tx) {
 			e.deployments[k] = d.RolloutState + d.RolloutReason
@@ -96,17 +98,25 @@ func (e *Emitter) Run(ctx context.Context) error {
 			return nil
 		case <-w.C:
 		}
+		changes := w.Drain()
+		moved := e.moved(changes)
+		if e.c.Listens != nil && !e.c.Listens() {
+			moved = nil
+		}
+		for _, m := range moved {
+			if m.task != nil {
+				e.task(ctx, m.task)
+			} else {
+				e.instance(ctx, m.instance)
+			}
+		}
 		groups := false
-		for _, ch := range w.Drain() {
+		for _, ch := range changes {
 			switch ch.Table {
-			case state.TableTasks:
-				e.task(ctx, ch.Key)
 			case state.TableServiceEvents:
 				e.service(ch.Key)
 			case state.TableDeployments:
 				e.deployment(ch.Key)
-			case state.TableContainerInstances:
-				e.instance(ctx, ch.Key)
 			case autoscaling.TableGroups:
 				groups = true
 			case cloudwatch.TableAlarms:
@@ -158,20 +168,47 @@ func tidy(v any) {
 	}
 }
 
+// movement is a task or a container instance that is not as it was last told of.
+type movement struct {
+	task     *state.Task
+	instance *state.ContainerInstance
+}
+
+// moved finds the tasks and container instances among the changes that there is something to tell of, in
+// one look at the state: there may be thousands.
+func (e *Emitter) moved(changes []state.Change) (out []movement) {
+	_ = e.c.State.DB.View(func(tx *state.Tx) error {
+		for _, ch := range changes {
+			switch ch.Table {
+			case state.TableTasks:
+				t, ok := e.c.State.Tasks.Get(tx, ch.Key)
+				if !ok {
+					delete(e.tasks, ch.Key)
+					continue
+				}
+				was := e.tasks[ch.Key]
+				if e.tasks[t.ARN] = t; was == nil || seen(was) != seen(t) {
+					out = append(out, movement{task: t})
+				}
+			case state.TableContainerInstances:
+				ci, ok := e.c.State.ContainerInstances.Get(tx, ch.Key)
+				if !ok {
+					delete(e.instances, ch.Key)
+				} else if now := (instanceSeen{ci.Version, ci.Status, ci.AgentConnected}); e.instances[ch.Key] != now {
+					e.instances[ci.ARN] = now
+					out = append(out, movement{instance: ci})
+				}
+			}
+		}
+		return nil
+	})
+	return out
+}
+
 // task tells of a task's change of state
 // (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_task_events.html).
-func (e *Emitter) task(ctx context.Context, arn string) {
-	var t *state.Task
-	_ = e.c.State.DB.View(func(tx *state.Tx) error { t, _ = e.c.State.Tasks.Get(tx, arn); return nil })
-	if t == nil {
-		delete(e.tasks, arn)
-		return
-	}
-	if now := seen(t); e.tasks[arn] == now {
-		return
-	} else {
-		e.tasks[arn] = now
-	}
+func (e *Emitter) task(ctx context.Context, t *state.Task) {
+	arn := t.ARN
 	out, err := wire.Do[ecsapi.DescribeTasksInput, ecsapi.DescribeTasksOutput](ctx, e.c.ECS, "DescribeTasks", &ecsapi.DescribeTasksInput{Cluster: &t.ClusterARN, Tasks: []string{arn}})
 	if err != nil || len(out.Tasks) != 1 {
 		return // it has gone meanwhile
@@ -256,18 +293,8 @@ func (e *Emitter) deployment(key string) {
 
 // instance tells of a container instance's change
 // (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs_container_instance_events.html).
-func (e *Emitter) instance(ctx context.Context, arn string) {
-	var ci *state.ContainerInstance
-	_ = e.c.State.DB.View(func(tx *state.Tx) error { ci, _ = e.c.State.ContainerInstances.Get(tx, arn); return nil })
-	if ci == nil {
-		delete(e.instances, arn)
-		return
-	}
-	if now := (instanceSeen{ci.Version, ci.Status, ci.AgentConnected}); e.instances[arn] == now {
-		return
-	} else {
-		e.instances[arn] = now
-	}
+func (e *Emitter) instance(ctx context.Context, ci *state.ContainerInstance) {
+	arn := ci.ARN
 	out, err := wire.Do[ecsapi.DescribeContainerInstancesInput, ecsapi.DescribeContainerInstancesOutput](ctx, e.c.ECS, "DescribeContainerInstances",
 		&ecsapi.DescribeContainerInstancesInput{Cluster: &ci.ClusterName, ContainerInstances: []string{arn}})
 	if err != nil || len(out.ContainerInstances) != 1 {
@@ -373,7 +400,7 @@ func (e *Emitter) groups() {
 		e.members[name] = now
 		for _, m := range g.Members {
 			if m.State == "InService" && was[m.ID] != "InService" && was != nil {
-				e.moved("Launch", name, arn, m.ID, m.AZ, m.Since)
+				e.came("Launch", name, arn, m.ID, m.AZ, m.Since)
 			}
 			if m.Token == "" {
 				continue
@@ -390,7 +417,7 @@ func (e *Emitter) groups() {
 		}
 		for id, st := range was {
 			if _, still := now[id]; !still && strings.HasPrefix(st, "Terminat") {
-				e.moved("Terminate", name, arn, id, "", e.c.Clock.Now())
+				e.came("Terminate", name, arn, id, "", e.c.Clock.Now())
 			}
 		}
 	}
@@ -429,7 +456,7 @@ func (e *Emitter) lifecycle(group, arn string, m autoscaling.Member, h autoscali
 	}
 }
 
-func (e *Emitter) moved(what, group, arn, instance, zone string, at time.Time) {
+func (e *Emitter) came(what, group, arn, instance, zone string, at time.Time) {
 	verb := map[string]string{"Launch": "Launching a new EC2 instance: ", "Terminate": "Terminating EC2 instance: "}[what]
 	details := map[string]any{}
 	if zone != "" {

@@ -15,7 +15,7 @@ import (
 type fleet struct {
 	clusters map[string][]*placement.Instance // by cluster, in order of ID, which is the ARN
 	byARN    map[string]*member
-	booked   map[string]booking // by task ARN
+	booked   map[string]*state.Task // by task ARN: the record that tells what it takes
 }
 
 type member struct {
@@ -24,14 +24,13 @@ type member struct {
 }
 
 type booking struct {
-	on      string
 	request placement.Request
 	grouped bool // counts in the instance's groups: nobody asked it to stop
 	running bool
 }
 
 func newFleet() *fleet {
-	return &fleet{clusters: map[string][]*placement.Instance{}, byARN: map[string]*member{}, booked: map[string]booking{}}
+	return &fleet{clusters: map[string][]*placement.Instance{}, byARN: map[string]*member{}, booked: map[string]*state.Task{}}
 }
 
 // instance takes over a container instance record, or its end if rec is nil.
@@ -60,9 +59,9 @@ func (f *fleet) instance(arn string, rec *state.ContainerInstance) {
 		list := f.clusters[rec.ClusterName]
 		k, _ := slices.BinarySearchFunc(list, arn, func(x *placement.Instance, id string) int { return strings.Compare(x.ID, id) })
 		f.clusters[rec.ClusterName] = slices.Insert(list, k, i)
-		for _, b := range f.booked {
-			if b.on == arn {
-				f.add(i, b)
+		for _, t := range f.booked {
+			if t.ContainerInstance == arn {
+				f.add(i, bookingOf(t))
 			}
 		}
 	}
@@ -87,12 +86,13 @@ func (f *fleet) add(i *placement.Instance, b booking) {
 }
 
 func (f *fleet) drop(arn string) {
-	b, ok := f.booked[arn]
+	t, ok := f.booked[arn]
 	if !ok {
 		return
 	}
 	delete(f.booked, arn)
-	if m := f.byARN[b.on]; m != nil {
+	if m := f.byARN[t.ContainerInstance]; m != nil {
+		b := bookingOf(t)
 		m.Release(&b.request)
 		if b.running {
 			m.Running--
@@ -107,16 +107,15 @@ func (f *fleet) task(arn string, t *state.Task) (freed bool) {
 	if t == nil || t.LastStatus == "STOPPED" || t.ContainerInstance == "" {
 		return had
 	}
-	b := bookingOf(t)
-	f.booked[arn] = b
-	if m := f.byARN[b.on]; m != nil {
-		f.add(m.Instance, b)
+	f.booked[t.ARN] = t
+	if m := f.byARN[t.ContainerInstance]; m != nil {
+		f.add(m.Instance, bookingOf(t))
 	}
 	return false
 }
 
 func bookingOf(t *state.Task) booking {
-	b := booking{on: t.ContainerInstance, grouped: t.DesiredStatus != "STOPPED", running: t.LastStatus == "RUNNING"}
+	b := booking{grouped: t.DesiredStatus != "STOPPED", running: t.LastStatus == "RUNNING"}
 	b.request = placement.Request{Resources: resourcesOf(t), Ports: heldPorts(t)}
 	if b.grouped {
 		b.request.Group = t.Group

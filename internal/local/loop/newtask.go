@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unique"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
@@ -16,7 +17,7 @@ func newTask(s *state.Service, spec *ecsapi.Service, d *state.Deployment, td *st
 	id := hexID(32)
 	t := &state.Task{
 		ARN: siblingARN(s.ClusterARN, "task", s.ClusterName+"/"+id), ID: id, ClusterName: s.ClusterName, ClusterARN: s.ClusterARN,
-		ServiceKey: state.ServiceKey(s.ClusterName, s.Name), DeploymentID: d.ID, Group: "service:" + s.Name, StartedBy: d.ID,
+		ServiceKey: shared(state.ServiceKey(s.ClusterName, s.Name)), DeploymentID: d.ID, Group: shared("service:" + s.Name), StartedBy: d.ID,
 		TaskDefinition: td.ARN, LaunchType: wire.Value(spec.LaunchType), EnableExec: wire.Value(spec.EnableExecuteCommand),
 		DesiredStatus: "RUNNING", LastStatus: "PROVISIONING", HealthStatus: "UNKNOWN", Version: 1, CreatedAt: now,
 	}
@@ -62,6 +63,9 @@ func newTask(s *state.Service, spec *ecsapi.Service, d *state.Deployment, td *st
 	t.Tags = taskTags(s, spec, td)
 	return t
 }
+
+// shared is s in a place that all who have the same share: tasks are many.
+func shared(s string) string { return unique.Make(s).Value() }
 
 // fixedPort is the host port a port mapping names; 0: dynamic, or none on an interface of its own.
 func fixedPort(def *ecsapi.TaskDefinition, p ecsapi.PortMapping) int {

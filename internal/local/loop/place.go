@@ -53,7 +53,7 @@ func (s *Services) settle(tx *state.Tx, t *state.Task, i *placement.Instance) {
 	}
 	s.cfg.State.Tasks.Put(tx, t.ARN, t)
 	// The batch has booked it already, without a name to release it by.
-	s.fleet.booked[t.ARN] = bookingOf(t)
+	s.fleet.booked[t.ARN] = t
 }
 
 // zones are the Availability Zones of the subnets a task may use; none: it needs no subnet.

@@ -182,7 +182,10 @@ func (s *Services) changed(tx *state.Tx, c state.Change) {
 		} else if t.ServiceKey != "" {
 			s.dirty[t.ServiceKey] = true
 		}
-		from := s.fleet.byARN[s.fleet.booked[c.Key].on]
+		var from *member
+		if was := s.fleet.booked[c.Key]; was != nil {
+			from = s.fleet.byARN[was.ContainerInstance]
+		}
 		if s.fleet.task(c.Key, t) && from != nil {
 			s.roomIn(from.cluster)
 			if from.Status != "ACTIVE" {

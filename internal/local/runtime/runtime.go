@@ -55,6 +55,13 @@ type Container interface {
 	Stats(ctx context.Context) (Stats, error)
 }
 
+// Notifier is a container that tells of its end by itself, so that nobody has to wait for it.
+type Notifier interface {
+	// Notify calls f when the container has ended, at once if it has already. It is called once; f does
+	// not wait.
+	Notify(f func(Exit))
+}
+
 // Terminal is what containers have in which a command can run with a terminal.
 type Terminal interface {
 	// Shell starts a command with a terminal of its own inside the container.

@@ -44,7 +44,11 @@ func (w *Watch) Drain() []Change {
 	for c := range w.pending {
 		out = append(out, c)
 	}
-	clear(w.pending)
+	if len(w.pending) > 1024 { // a cleared map keeps its room
+		w.pending = map[Change]struct{}{}
+	} else {
+		clear(w.pending)
+	}
 	return out
 }
 

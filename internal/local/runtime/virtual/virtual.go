@@ -49,7 +49,7 @@ func New(b Behavior) runtime.Runtime {
 	if b.Clock == nil {
 		b.Clock = wall{}
 	}
-	return &virtual{b: b, tasks: map[*task]struct{}{}}
+	return &virtual{b: b, tasks: map[*task]struct{}{}, digests: map[string]string{}}
 }
 
 type wall struct{}
@@ -61,12 +61,14 @@ type virtual struct {
 	b     Behavior
 	mu    sync.Mutex
 	tasks map[*task]struct{}
+	// digests are those of images, which many containers share.
+	digests map[string]string
 }
 
 func (v *virtual) Name() string { return "virtual" }
 
 func (v *virtual) NewTask(_ context.Context, spec runtime.TaskSpec) (runtime.Task, error) {
-	t := &task{v: v, spec: spec, closed: make(chan struct{})}
+	t := &task{v: v, spec: spec}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.tasks[t] = struct{}{}
@@ -85,12 +87,30 @@ func (v *virtual) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// task and container are small, and nothing runs for them while nothing happens: there may be a hundred
+// thousand.
 type task struct {
-	v      *virtual
-	spec   runtime.TaskSpec
-	closed chan struct{}
-	once   sync.Once
-	wg     sync.WaitGroup
+	v    *virtual
+	spec runtime.TaskSpec
+	wg   sync.WaitGroup
+
+	mu         sync.Mutex
+	closed     bool
+	closing    chan struct{} // of those who wait for closed; nil until there is one
+	containers []*container  // that were started
+}
+
+// end is closed when the task is.
+func (t *task) end() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closing == nil {
+		t.closing = make(chan struct{})
+		if t.closed {
+			close(t.closing)
+		}
+	}
+	return t.closing
 }
 
 func (t *task) Start(ctx context.Context, spec runtime.ContainerSpec) (runtime.Container, error) {
@@ -102,7 +122,7 @@ func (t *task) Start(ctx context.Context, spec runtime.ContainerSpec) (runtime.C
 	if delay > 0 {
 		select {
 		case <-t.v.b.Clock.After(delay):
-		case <-t.closed:
+		case <-t.end():
 		case <-ctx.Done():
 			return nil, &runtime.StartError{Container: spec.Name, Err: ctx.Err()}
 		}
@@ -114,13 +134,16 @@ func (t *task) Start(ctx context.Context, spec runtime.ContainerSpec) (runtime.C
 	case err != nil:
 		return nil, &runtime.StartError{Container: spec.Name, Err: err}
 	}
-	select {
-	case <-t.closed:
+	c := &container{t: t, spec: spec, started: t.v.b.Clock.Now()}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
 		return nil, &runtime.StartError{Container: spec.Name, Err: errors.New("the task is closed")}
-	default:
 	}
-	c := &container{t: t, spec: spec, started: t.v.b.Clock.Now(), stop: make(chan time.Duration, 1), done: make(chan struct{})}
-	t.wg.Go(c.run)
+	t.containers = append(t.containers, c)
+	if t.v.b.Exit != nil {
+		c.live()
+	}
 	return c, nil
 }
 
@@ -132,7 +155,17 @@ func (t *task) Endpoint(port int, protocol string) (string, bool) {
 }
 
 func (t *task) Close(context.Context) error {
-	t.once.Do(func() { close(t.closed) })
+	t.mu.Lock()
+	if !t.closed {
+		t.closed = true
+		if t.closing != nil {
+			close(t.closing)
+		}
+		for _, c := range t.containers {
+			c.live()
+		}
+	}
+	t.mu.Unlock()
 	t.wg.Wait()
 	t.v.mu.Lock()
 	defer t.v.mu.Unlock()
@@ -144,13 +177,26 @@ type container struct {
 	t       *task
 	spec    runtime.ContainerSpec
 	started time.Time
-	stop    chan time.Duration // how long until SIGKILL
 
-	done chan struct{} // closed when exit is set
-	exit runtime.Exit
+	// What follows is guarded by the task's mu.
+	stop   chan time.Duration // how long until SIGKILL; nil until the container's life goes on
+	done   chan struct{}      // closed at the end; nil until somebody waits for it
+	ended  bool
+	exit   runtime.Exit
+	notify func(runtime.Exit)
 }
 
 const killed = 128 + 9
+
+// live lets the container's life go on: it was started to end, is asked to end, or is killed. Until then
+// nothing can happen to it. The task's mu is held.
+func (c *container) live() {
+	if c.stop != nil {
+		return
+	}
+	c.stop = make(chan time.Duration, 1)
+	c.t.wg.Go(c.run)
+}
 
 // run is the container's life.
 func (c *container) run() {
@@ -163,13 +209,47 @@ func (c *container) run() {
 	}
 	select {
 	case <-exits:
-	case <-c.t.closed:
+	case <-c.t.end():
 		code = killed
 	case timeout := <-c.stop:
 		code = c.stopped(timeout)
 	}
-	c.exit = runtime.Exit{Code: code, At: c.t.v.b.Clock.Now()}
-	close(c.done)
+	c.t.mu.Lock()
+	c.ended, c.exit = true, runtime.Exit{Code: code, At: c.t.v.b.Clock.Now()}
+	if c.done != nil {
+		close(c.done)
+	}
+	f := c.notify
+	c.t.mu.Unlock()
+	if f != nil {
+		f(c.exit)
+	}
+}
+
+// Notify calls f when the container has ended.
+func (c *container) Notify(f func(runtime.Exit)) {
+	c.t.mu.Lock()
+	ended := c.ended
+	if !ended {
+		c.notify = f
+	}
+	c.t.mu.Unlock()
+	if ended {
+		f(c.exit)
+	}
+}
+
+// end is closed when the container has ended.
+func (c *container) end() <-chan struct{} {
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended {
+			close(c.done)
+		}
+	}
+	return c.done
 }
 
 func (c *container) stopped(timeout time.Duration) (code int) {
@@ -183,7 +263,7 @@ func (c *container) stopped(timeout time.Duration) (code int) {
 	if after > 0 {
 		select {
 		case <-c.t.v.b.Clock.After(after):
-		case <-c.t.closed:
+		case <-c.t.end():
 			code = killed
 		}
 	}
@@ -194,12 +274,20 @@ func (c *container) ID() string { return c.t.spec.ID + "-" + c.spec.Name }
 
 // ImageDigest is made from the reference, as no image is fetched.
 func (c *container) ImageDigest() string {
-	return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(c.spec.Image)))
+	v := c.t.v
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	digest, ok := v.digests[c.spec.Image]
+	if !ok {
+		digest = fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(c.spec.Image)))
+		v.digests[c.spec.Image] = digest
+	}
+	return digest
 }
 
 func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
 	select {
-	case <-c.done:
+	case <-c.end():
 		return c.exit, nil
 	case <-ctx.Done():
 		return runtime.Exit{}, ctx.Err()
@@ -207,12 +295,15 @@ func (c *container) Wait(ctx context.Context) (runtime.Exit, error) {
 }
 
 func (c *container) Stop(ctx context.Context, timeout time.Duration) error {
+	c.t.mu.Lock()
+	c.live()
+	c.t.mu.Unlock()
 	select {
 	case c.stop <- timeout:
 	default: // asked already
 	}
 	select {
-	case <-c.done:
+	case <-c.end():
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -264,10 +355,10 @@ func (c *container) Stats(context.Context) (runtime.Stats, error) {
 }
 
 func (c *container) alive() error {
-	select {
-	case <-c.done:
+	c.t.mu.Lock()
+	defer c.t.mu.Unlock()
+	if c.ended {
 		return errors.New("the container is not running")
-	default:
-		return nil
 	}
+	return nil
 }
