@@ -1,8 +1,6 @@
 package localtest_test
 
 import (
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 
@@ -28,26 +26,5 @@ func TestCLI(t *testing.T) {
 	}
 	if me := a.Must(t, "sts", "get-caller-identity"); me["Account"] != "000000000000" {
 		t.Errorf("I am %v", me)
-	}
-}
-
-// TestAnswersAgainstTheModels calls operations with boto3 and holds each answer, as it was sent,
-// against the service model that AWS's own clients install.
-func TestAnswersAgainstTheModels(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts Python")
-	}
-	if exec.Command("python3", "-c", "import boto3").Run() != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatal("python3 with boto3 is not installed")
-		}
-		t.Skip("python3 with boto3 is not installed")
-	}
-	a := localtest.Start(t, localtest.Speed(50))
-	cmd := exec.CommandContext(t.Context(), "python3", "testdata/models.py", image)
-	cmd.Env = a.Env()
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "ok") {
-		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -102,7 +102,7 @@ func (a *AWS) CLI(t testing.TB, args ...string) (answer map[string]any, failure 
 		}
 		t.Skip("the AWS CLI is not installed")
 	}
-	cmd := exec.CommandContext(t.Context(), path, append(args, "--output", "json")...)
+	cmd := exec.CommandContext(t.Context(), path, append(args, "--output", "json", "--endpoint-url", a.Endpoint)...) // an older CLI does not read the environment's
 	cmd.Env = a.Env()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -190,3 +190,13 @@ func (p *plan) fromText(s string, v reflect.Value, path string) error {
 	}
 	return nil
 }
+
+// fillLists makes the required lists of an input that are not there empty.
+func (p *plan) fillLists(in any) {
+	v := reflect.ValueOf(in).Elem()
+	for i := range p.fields {
+		if f := &p.fields[i]; f.required && f.p.kind == kList && v.Field(f.index).IsNil() {
+			v.Field(f.index).Set(reflect.MakeSlice(f.p.typ, 0, 0))
+		}
+	}
+}

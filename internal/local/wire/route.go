@@ -242,6 +242,9 @@ func (rt *route) decode(r *http.Request, limit int64, in any, p *plan) error {
 		if err = rt.badBody; err == nil {
 			err = decodeQuery(rt.form, in, p)
 		}
+		if rt.svc.model.ID == "sqs" {
+			p.fillLists(in) // an empty batch is refused as such; here it cannot be told from none
+		}
 	default:
 		var body []byte
 		if body, err = readBody(r, limit); err != nil {

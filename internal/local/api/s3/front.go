@@ -66,17 +66,23 @@ func ofObject(header string) bool {
 		header == "X-Amz-Storage-Class" || header == "X-Amz-Website-Redirect-Location"
 }
 
-// cleaned keeps the headers of AWS only, and the body to itself where the request was HEAD.
+// cleaned keeps the headers of AWS only, as AWS writes them, and the body to itself where the request was
+// HEAD.
 type cleaned struct {
 	http.ResponseWriter
-	silent bool
+	silent, begun bool
 }
 
 func (c *cleaned) WriteHeader(status int) {
+	c.begun = true
 	h := c.Header()
 	for k := range h {
 		if strings.HasPrefix(k, "Access-Control-") {
 			h.Del(k)
+		}
+		if strings.HasPrefix(k, "X-Amz-Meta-") { // clients show the names as they come, and S3's are small
+			h[strings.ToLower(k)] = h[k]
+			delete(h, k)
 		}
 	}
 	if h.Get("X-Amz-Delete-Marker") == "false" {
@@ -86,6 +92,9 @@ func (c *cleaned) WriteHeader(status int) {
 }
 
 func (c *cleaned) Write(p []byte) (int, error) {
+	if !c.begun {
+		c.WriteHeader(http.StatusOK)
+	}
 	if c.silent {
 		return len(p), nil
 	}

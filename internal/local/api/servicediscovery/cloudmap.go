@@ -100,6 +100,7 @@ func Register(svc *wire.Service, c Config) (*Registry, error) {
 	wire.Handle(svc, "DiscoverInstances", r.discover)
 	wire.Handle(svc, "DiscoverInstancesRevision", r.revision)
 	wire.Handle(svc, "GetOperation", r.getOperation)
+	wire.Handle(svc, "ListOperations", r.listOperations)
 	wire.Handle(svc, "TagResource", r.tag)
 	wire.Handle(svc, "UntagResource", r.untag)
 	wire.Handle(svc, "ListTagsForResource", r.tags)

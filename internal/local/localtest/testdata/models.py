@@ -1,86 +1,11 @@
-"""Calls operations and checks the raw answers against botocore's models: no member that the model does
-not have, and none missing that it requires."""
+"""Calls operations of the services that an ECS team touches, whose answers are held against the models."""
 import json
 import sys
 import time
-import xml.etree.ElementTree as ET
 
-import boto3
+from aws import client, verdict, wrong
 
 image = sys.argv[1]
-wrong = []
-
-
-def check_json(op, path, shape, value):
-    if value is None:
-        return
-    if shape.type_name == "structure":
-        for k, v in value.items():
-            if k not in shape.members:
-                wrong.append(f"{op}: {path}.{k} is not in the model")
-            else:
-                check_json(op, f"{path}.{k}", shape.members[k], v)
-        for k in shape.required_members:
-            if k not in value:
-                wrong.append(f"{op}: {path}.{k} is required")
-    elif shape.type_name == "list":
-        for v in value:
-            check_json(op, path + "[]", shape.member, v)
-    elif shape.type_name == "map":
-        for v in value.values():
-            check_json(op, path + "{}", shape.value, v)
-
-
-def local(tag):
-    return tag.rsplit("}", 1)[-1]
-
-
-def check_xml(op, path, shape, node):
-    if shape.type_name == "structure":
-        names = {}
-        for name, member in shape.members.items():
-            s = member.serialization
-            if member.type_name == "list" and s.get("flattened") or member.type_name == "list" and member.serialization.get("flattened"):
-                names[member.member.serialization.get("name", s.get("name", name))] = member
-            names[s.get("name", name)] = member
-        for child in node:
-            tag = local(child.tag)
-            if tag in ("ResponseMetadata", "requestId"):
-                continue
-            if tag not in names:
-                wrong.append(f"{op}: {path}.{tag} is not in the model")
-            else:
-                check_xml(op, f"{path}.{tag}", names[tag], child)
-    elif shape.type_name == "list" and not shape.serialization.get("flattened"):
-        item = shape.member.serialization.get("name", "member")
-        for child in node:
-            if local(child.tag) != item:
-                wrong.append(f"{op}: {path} has an item {local(child.tag)}, not {item}")
-            else:
-                check_xml(op, path + "[]", shape.member, child)
-
-
-def client(name):
-    c = boto3.client(name)
-
-    def check(http_response, parsed, model, **_):
-        if http_response.status_code >= 300 or model.output_shape is None:
-            return
-        op = f"{name} {model.name}"
-        body = http_response.content
-        protocol = model.metadata.get("protocol")
-        if protocol == "json":
-            check_json(op, "", model.output_shape, json.loads(body or b"{}"))
-        elif protocol in ("query", "ec2"):
-            root = ET.fromstring(body)
-            wrapper = model.output_shape.serialization.get("resultWrapper")
-            if wrapper:
-                root = next((n for n in root if local(n.tag) == wrapper), root)
-            check_xml(op, "", model.output_shape, root)
-
-    c.meta.events.register("after-call", check)
-    return c
-
 
 ec2, asg, ecs = client("ec2"), client("autoscaling"), client("ecs")
 ec2.describe_vpcs(), ec2.describe_subnets(), ec2.describe_availability_zones(), ec2.describe_images(Owners=["amazon"])
@@ -123,4 +48,4 @@ aas.describe_scalable_targets(ServiceNamespace="ecs"), aas.describe_scaling_poli
 for c in (asg,):
     for waiter in c.waiter_names:
         c.get_waiter(waiter).wait(AutoScalingGroupNames=["g"]) if waiter != "group_not_exists" else None
-print("\n".join(wrong) or "ok")
+verdict()
