@@ -14,21 +14,26 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/slipway-ecs/slipway/internal/local/chaos"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 )
 
 func newLocalFault() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fault",
-		Short: "Break requests to the local AWS on purpose",
-		Long: `Faults strike requests by service and operation, with a probability and a seed, a number of times. The
-same seed and the same requests give the same faults.`,
+		Short: "Break requests to the local AWS, and its world, on purpose",
+		Long: `Faults strike requests by service and operation (add), the start of tasks (task), instances, zones, Spot
+capacity, agents, the clock and names; with a probability and a seed, a number of times, for a while. The same
+seed and the same requests give the same faults. Each is a POST to /_slipway/faults of the endpoint, too.`,
 		Example: `  slipway local fault add throttle --service ecs --operation 'Update*' --count 3
   slipway local fault add lost --operation RunTask --probability 0.1 --seed 7
-  slipway local fault ls
+  slipway local fault task pull --ecs-service web --count 3
+  slipway local fault zone us-east-1a --for 30m
+  slipway local fault spot --group workers --number 1
+  slipway local fault list
   slipway local fault clear`,
 	}
-	cmd.AddCommand(newFaultAdd(), newFaultList(), newFaultClear())
+	cmd.AddCommand(newFaultAdd(), newFaultTask(), newFaultInstance(), newFaultZone(), newFaultSpot(), newFaultDisconnect(), newFaultSkew(), newFaultDNS(), newFaultList(), newFaultClear())
 	return cmd
 }
 
@@ -76,20 +81,30 @@ and the connection breaks before the answer).`,
 func newFaultList() *cobra.Command {
 	var f localFlags
 	cmd := &cobra.Command{
-		Use: "ls", Short: "List the faults and how often they struck", Args: cobra.NoArgs, Example: "  slipway local fault ls",
+		Use: "list", Aliases: []string{"ls"}, Short: "List the faults and how often they struck", Args: cobra.NoArgs, Example: "  slipway local fault list",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var list []wire.Fault
 			if err := f.faults(cmd.Context(), http.MethodGet, "", nil, &list); err != nil {
 				return err
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tKIND\tSERVICE\tOPERATION\tPROBABILITY\tSTRUCK\tOF")
+			fmt.Fprintln(w, "ID\tKIND\tTARGET\tPROBABILITY\tSTRUCK\tOF\tUNTIL")
 			for _, x := range list {
 				most := "no end"
 				if x.Count > 0 {
 					most = strconv.Itoa(x.Count)
 				}
-				fmt.Fprintf(w, "%d\t%s\t%s\t%s\t%v\t%d\t%s\n", x.ID, x.Kind, or(x.Service), or(x.Operation), x.Probability, x.Hits, most)
+				share, until := x.Probability, "cleared"
+				if share == 0 {
+					share = 1
+				}
+				if !x.Until.IsZero() {
+					until = x.Until.UTC().Format(time.RFC3339)
+				}
+				if x.Kind == chaos.Instance || x.Kind == chaos.Spot {
+					most, until = "", "over"
+				}
+				fmt.Fprintf(w, "%d\t%s\t%s\t%v\t%d\t%s\t%s\n", x.ID, x.Kind, target(x), share, x.Hits, most, until)
 			}
 			return w.Flush()
 		},
@@ -113,7 +128,7 @@ func newFaultClear() *cobra.Command {
 			query := ""
 			if len(args) == 1 {
 				if _, err := strconv.Atoi(args[0]); err != nil {
-					return badInput("%q is no id of a fault; see: slipway local fault ls", args[0])
+					return badInput("%q is no id of a fault; see: slipway local fault list", args[0])
 				}
 				query = "?id=" + args[0]
 			}
