@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
+	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
 
 	"github.com/slipway-ecs/slipway/internal/autoscale"
@@ -56,7 +58,8 @@ a letter a service; what drains and what is rotated; and what that waits for. It
 				p.Data("top", "", v.json())
 				return nil
 			}
-			if once || !isTerminal(cmd.OutOrStdout()) {
+			out, live := cmd.OutOrStdout().(*os.File)
+			if live = live && isatty.IsTerminal(out.Fd()) && os.Getenv("TERM") != "dumb"; once || !live {
 				v, err := look(cmd.Context())
 				if err != nil {
 					return err
@@ -64,7 +67,12 @@ a letter a service; what drains and what is rotated; and what that waits for. It
 				fmt.Fprint(cmd.OutOrStdout(), v.render(100, 0, false))
 				return nil
 			}
-			_, err = tea.NewProgram(&topModel{ctx: cmd.Context(), look: look, every: every}, tea.WithAltScreen(), tea.WithContext(cmd.Context()), tea.WithOutput(cmd.OutOrStdout()), tea.WithInput(cmd.InOrStdin())).Run()
+			m := &topModel{ctx: cmd.Context(), look: look, every: every, colour: isTerminal(out)}
+			// Signals end the context. Were they handled twice, the second handler could wait for ever to be heard.
+			_, err = tea.NewProgram(m, tea.WithAltScreen(), tea.WithContext(cmd.Context()), tea.WithoutSignalHandler(), tea.WithOutput(out), tea.WithInput(cmd.InOrStdin())).Run()
+			if cmd.Context().Err() != nil {
+				return nil // asked to end, by a signal: as by q
+			}
 			return err
 		},
 	}
@@ -248,6 +256,7 @@ type topModel struct {
 	view          *topView
 	err           error
 	width, height int
+	colour        bool
 }
 
 type topSeen struct {
@@ -296,7 +305,7 @@ func (m *topModel) View() string {
 		}
 		return "looking…\n"
 	}
-	s := m.view.render(max(m.width, 60), m.height, true)
+	s := m.view.render(max(m.width, 60), m.height, m.colour)
 	if m.err != nil {
 		s += "\n" + m.err.Error() + "\n"
 	}
