@@ -4,6 +4,8 @@ package pipeline
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -43,6 +45,11 @@ func (p point) withAll() point {
 func TestKill9(t *testing.T) {
 	w := newWorld(t)
 	a := w.newApp("kill")
+	a.write("slipway.yaml", strings.Replace(a.definition(), "not_author: true", "not_author: true, max_severity: medium", 1))
+	a.commit()
+	if err := os.WriteFile(filepath.Join(w.tmp, "findings.json"), []byte(`{"kill": [{"name": "CVE-2026-7", "severity": "LOW"}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	inService := func(env string, count int) func(*app) bool {
 		return func(a *app) bool { s := a.service(env); return s != nil && len(s.Deployments) >= count }
 	}
@@ -54,7 +61,7 @@ func TestKill9(t *testing.T) {
 		begins("test"), says("test", "running go test"),
 		begins("build"), says("build", "Building"),
 		begins("push"), says("push", "pushing"), sees("in push: the image is there", func(a *app) bool { return len(a.images()) > 0 }),
-		begins("scan"),
+		begins("scan"), says("scan", "scanning"),
 		begins("deploy-qa"), says("deploy-qa", "main.tf"), says("deploy-qa", "plan: ").withAll(), sees("in deploy-qa: the migration runs", migrates("qa")).withAll(), sees("in deploy-qa: the service is there", inService("qa", 1)),
 		begins("smoke-qa"), says("smoke-qa", "smoke test"),
 		begins("approve-prod"), says("approve-prod", "is approved"),
@@ -81,7 +88,7 @@ func TestKill9(t *testing.T) {
 	}
 	got := a.statements()
 	slices.Sort(got)
-	if want := []string{"approved-for prod succeeded", "built succeeded", "deployed-to prod succeeded", "deployed-to qa succeeded", "tested succeeded"}; !slices.Equal(got, want) {
+	if want := []string{"approved-for prod succeeded", "built succeeded", "deployed-to prod succeeded", "deployed-to qa succeeded", "scanned succeeded", "tested succeeded"}; !slices.Equal(got, want) {
 		t.Errorf("the ledger says %q, want %q", got, want)
 	}
 	for _, env := range []string{"qa", "prod"} {
