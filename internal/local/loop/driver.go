@@ -37,6 +37,7 @@ type driver struct {
 	life context.Context
 	done context.CancelFunc
 
+	turn    *turn // of the goroutine in run
 	running []runningContainer
 	agent   *agent // nil: the task has none; set before the first container starts
 }
@@ -76,6 +77,14 @@ func (d *driver) ended() {
 		d.giveUp()
 		d.starting, d.giveUp = nil, nil
 	}
+}
+
+// wait gives way to other drivers while it waits for something that is not their doing.
+func (d *driver) wait(ctx context.Context, timer <-chan time.Time) {
+	if d.starts == 0 {
+		d.l.turns.yield(ctx, d.turn)
+	}
+	d.mailbox.wait(ctx, timer)
 }
 
 // background is the context of what goes on while the task runs.

@@ -24,6 +24,15 @@ func (m *mailbox) poke() {
 	m.ring()
 }
 
+// stir is poke for what does not concern a driver that is parked.
+func (m *mailbox) stir() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.parked {
+		m.ring()
+	}
+}
+
 // send has the driver call f. It never waits.
 func (m *mailbox) send(f func()) {
 	m.mu.Lock()

@@ -68,6 +68,7 @@ type Tasks struct {
 	drivers map[string]*driver            // by task ARN
 	targets map[string]map[string]*driver // by target key: who waits for it to come or go
 	wg      sync.WaitGroup
+	turns   turns
 	stopped []expiry // in order of time
 }
 
@@ -165,8 +166,17 @@ func finish(t *state.Task, now time.Time) {
 	t.Containers = containers
 }
 
+// atOnce is how many changes are looked at in one transaction: long ones keep everybody waiting.
+const atOnce = 500
+
 // look starts and wakes drivers for what has changed; nil looks at everything.
 func (l *Tasks) look(ctx context.Context, changes []state.Change) error {
+	for len(changes) > atOnce {
+		if err := l.look(ctx, changes[:atOnce]); err != nil {
+			return err
+		}
+		changes = changes[atOnce:]
+	}
 	ecs := l.cfg.State
 	var orphans []string // tasks whose instance is gone
 	err := ecs.DB.View(func(tx *state.Tx) error {
@@ -232,21 +242,19 @@ func (l *Tasks) orphans(tx *state.Tx, arn string, ci *state.ContainerInstance) (
 // attend wakes the driver of a task, or starts one if the task needs it. l.mu is held.
 func (l *Tasks) attend(ctx context.Context, arn string, t *state.Task) {
 	if d := l.drivers[arn]; d != nil {
-		d.poke()
+		if t == nil || t.LastStatus != "RUNNING" || t.DesiredStatus == "STOPPED" {
+			d.poke()
+		} else {
+			d.stir()
+		}
 		return
 	}
 	if t == nil || t.LastStatus == "STOPPED" || t.ContainerInstance == "" && t.LaunchType != "FARGATE" && t.DesiredStatus != "STOPPED" {
 		return
 	}
-	d := newDriver(l, arn)
-	d.resume = func() {
-		l.wg.Go(func() {
-			if !d.run(ctx) {
-				l.gone(d)
-			}
-		})
-	}
-	l.drivers[arn] = d
+	d := newDriver(l, t.ARN)
+	d.resume = func() { l.turns.admit(ctx, d) }
+	l.drivers[t.ARN] = d
 	d.resume()
 }
 
