@@ -107,6 +107,13 @@ func (p *controllerPort) drainState(ctx context.Context, cluster string, f *flee
 		d.Need = f.need(aws.ToString(t.TaskDefinitionArn), d.Group, svc)
 		s.Instances[k].Tasks = append(s.Instances[k].Tasks, d)
 	}
+	for _, g := range f.groups {
+		for _, m := range g.Instances {
+			if id := aws.ToString(m.InstanceId); !strings.HasPrefix(string(m.LifecycleState), "Terminat") && s.Find(id) == nil {
+				s.Joining = append(s.Joining, id)
+			}
+		}
+	}
 	return s, p.hooks(ctx, f, s)
 }
 

@@ -25,6 +25,8 @@ type State struct {
 	// Orphans are hooks that wait for instances of the cluster's groups that are no longer, or were
 	// never, in the cluster.
 	Orphans []Hook
+	// Joining is the EC2 ids of members of the cluster's groups that are not in the cluster yet.
+	Joining []string
 }
 
 // Instance is a container instance and what is on it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,14 +15,14 @@ type Notice struct {
 	By       string // BySpot, ByRebalance or ByMaintenance
 	EC2ID    string
 	Deadline time.Time // when it goes; zero: not said
-	Receipt  string    // of the message, for Done
+	Receipt  string    // of the message, for Done; several notices may have come in one
 }
 
 // Notices is where notices come from: a queue that EventBridge sends them to.
 type Notices interface {
 	// Receive returns the notices that wait; it does not wait for any. What is not a notice is removed.
 	Receive(ctx context.Context) ([]Notice, error)
-	// Done removes a notice that was acted upon. One that was not comes again.
+	// Done removes the message of a notice: all it told of was acted upon. One that was not comes again.
 	Done(ctx context.Context, n Notice) error
 }
 
@@ -44,9 +45,11 @@ func ParseNotices(event []byte) ([]Notice, error) {
 			Instance  string `json:"instance-id"`
 			Service   string
 			Category  string `json:"eventTypeCategory"`
+			Status    string `json:"statusCode"` // open, upcoming, closed
 			StartTime string `json:"startTime"`
 			Entities  []struct {
-				Value string `json:"entityValue"`
+				Value  string `json:"entityValue"`
+				Status string `json:"status"` // IMPAIRED, UNIMPAIRED, UNKNOWN, PENDING, RESOLVED
 			} `json:"affectedEntities"`
 		}
 	}
@@ -63,13 +66,13 @@ func ParseNotices(event []byte) ([]Notice, error) {
 			return []Notice{{By: ByRebalance, EC2ID: e.Detail.Instance}}, nil
 		}
 	case "AWS Health Event":
-		if e.Detail.Service != "EC2" || e.Detail.Category != "scheduledChange" {
+		if e.Detail.Service != "EC2" || e.Detail.Category != "scheduledChange" || e.Detail.Status == "closed" {
 			return nil, nil
 		}
 		var out []Notice
 		for _, x := range e.Detail.Entities {
 			// An entity is an id or an ARN.
-			if id := x.Value[strings.LastIndexByte(x.Value, '/')+1:]; strings.HasPrefix(id, "i-") {
+			if id := x.Value[strings.LastIndexByte(x.Value, '/')+1:]; strings.HasPrefix(id, "i-") && x.Status != "RESOLVED" {
 				at, _ := time.Parse(time.RFC1123, e.Detail.StartTime) // zero if it is not said
 				out = append(out, Notice{By: ByMaintenance, EC2ID: id, Deadline: at})
 			}
@@ -115,25 +118,44 @@ func (e *Engine) Heed(ctx context.Context, notices []Notice, done func(context.C
 		return fmt.Errorf("observing cluster %s: %w", e.Cluster, err)
 	}
 	var errs []error
+	// A message about several instances is done with when each of them is marked: one that failed, or a
+	// process that is killed between two, has it come again, and marking what is marked changes nothing.
+	failed := map[string]bool{} // by receipt
 	for _, n := range notices {
 		i := s.Find(n.EC2ID)
-		if i != nil && (i.Mark == nil || n.By == BySpot && i.Mark.By != BySpot) {
-			m := MarkOf(n, e.Clock.Now(), e.Defaults)
-			if i.Group == "" {
-				m.Terminate, m.Replace = false, false // nobody would launch another
-			}
-			err := e.Instances.Mark(ctx, i.ID, &m)
-			if e.Report != nil {
-				e.Report(Action{Kind: SetMark, Instance: i.ID, EC2ID: i.EC2ID, Mark: m, Why: "notice: " + n.By}, err)
-			}
-			if err != nil && !errors.Is(err, ErrGone) {
-				errs = append(errs, fmt.Errorf("marking %s: %w", n.EC2ID, err))
-				continue // the notice comes again
-			}
-		}
-		if done == nil {
+		if i == nil && slices.Contains(s.Joining, n.EC2ID) {
+			failed[n.Receipt] = true // it comes again, until the instance is in the cluster or gone
 			continue
 		}
+		if i == nil || i.Mark != nil && (n.By != BySpot || i.Mark.By == BySpot) {
+			continue
+		}
+		m := MarkOf(n, e.Clock.Now(), e.Defaults)
+		if i.Group == "" {
+			m.Terminate, m.Replace = false, false // nobody would launch another
+		}
+		err := e.Instances.Mark(ctx, i.ID, &m)
+		if e.Report != nil {
+			e.Report(Action{Kind: SetMark, Instance: i.ID, EC2ID: i.EC2ID, Mark: m, Why: "notice: " + n.By}, err)
+		}
+		if err != nil && !errors.Is(err, ErrGone) {
+			failed[n.Receipt] = true
+			errs = append(errs, fmt.Errorf("marking %s: %w", n.EC2ID, err))
+			continue
+		}
+		if err == nil {
+			i.Mark = &m // a second notice about it, of this turn, finds it marked
+		}
+	}
+	if done == nil {
+		return errors.Join(errs...)
+	}
+	removed := map[string]bool{}
+	for _, n := range notices {
+		if failed[n.Receipt] || removed[n.Receipt] {
+			continue
+		}
+		removed[n.Receipt] = true
 		if err := done(ctx, n); err != nil {
 			errs = append(errs, fmt.Errorf("removing the notice about %s: %w", n.EC2ID, err))
 		}
