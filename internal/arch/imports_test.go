@@ -27,7 +27,7 @@ var (
 		"internal/secrets", "internal/drain", "internal/rotate", "internal/autoscale", "internal/simulate",
 	}
 	adapters = []string{
-		"internal/awscloud", "internal/registry", "internal/build", "internal/tfexec", "internal/local", "internal/secretsource", "internal/notify",
+		"internal/awscloud", "internal/registry", "internal/build", "internal/tfexec", "internal/local", "internal/secretsource", "internal/notify", "internal/execclient",
 	}
 	fronts = []string{"internal/cli", "internal/provider", "internal/web", "cmd/slipway"}
 	others = []string{"internal/arch", "internal/docs", "test"}

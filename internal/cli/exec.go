@@ -24,15 +24,19 @@ const sessionPlugin = "session-manager-plugin"
 func newExecCommand() *cobra.Command {
 	var f shipFlags
 	var id, container string
+	var plugin bool
 	cmd := &cobra.Command{
 		Use:   "exec ENVIRONMENT [-- COMMAND ARG…]",
 		Short: "Open a shell, or run a command, in a running container (ECS Exec)",
 		Long: `Asks ECS for a session in a container of a running task, the newest one unless --task names another,
-and hands it to AWS's session-manager-plugin, which must be installed. The service must allow ECS
-Exec, and the task role the actions ssmmessages:*Channel.`,
+and joins this terminal to it. The service must allow ECS Exec, and the task role the actions
+ssmmessages:*Channel. The command ends with the exit code of what it ran where that is known: the
+local AWS tells it, ECS does not. Sessions encrypted with a key of KMS need --plugin and AWS's
+session-manager-plugin.`,
 		Args: cobra.MinimumNArgs(1),
 		Example: `  slipway exec qa
-  slipway exec prod --task 0a1b2c --container web -- ls -l /data`,
+  slipway exec prod --task 0a1b2c --container web -- ls -l /data
+  slipway exec qa -- sh -c 'ps aux | head' > processes.txt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := f.reach(cmd, args[0])
 			if err != nil {
@@ -48,18 +52,22 @@ Exec, and the task role the actions ssmmessages:*Channel.`,
 			}
 			command := "/bin/sh"
 			if len(args) > 1 {
-				command = strings.Join(args[1:], " ")
+				command = oneLine(args[1:])
 			}
 			session, err := s.cloud.Execute(ctx, s.ref, task.ARN, container, command)
 			if err != nil {
 				return execRefused(err, s.env, container)
 			}
-			return attach(ctx, cmd, session, s.cloud.Region())
+			if plugin {
+				return attach(ctx, cmd, session, s.cloud.Region())
+			}
+			return join(cmd, session)
 		},
 	}
 	f.add(cmd)
 	cmd.Flags().StringVar(&id, "task", "", "of the task whose id begins so")
 	cmd.Flags().StringVar(&container, "container", "", "default: the main container")
+	cmd.Flags().BoolVar(&plugin, "plugin", false, "hand the session to AWS's session-manager-plugin")
 	return cmd
 }
 

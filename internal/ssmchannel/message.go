@@ -25,6 +25,8 @@ const (
 	Output        = "output_stream_data" // agent to client
 	Acknowledge   = "acknowledge"
 	ChannelClosed = "channel_closed"
+	Pause         = "pause_publication" // agent to client: no more input
+	Resume        = "start_publication"
 )
 
 // Types of payloads of input and output messages.
@@ -34,6 +36,19 @@ const (
 	HandshakeRequest  uint32 = 5
 	HandshakeResponse uint32 = 6
 	HandshakeComplete uint32 = 7
+	ErrorText         uint32 = 11 // bytes of the error output, of commands without a terminal
+	ExitCode          uint32 = 12 // digits
+)
+
+// TellsExitCode begins the ClientID of those who want to be told the exit code of a command with a
+// terminal. AWS's agents do not tell it, and AWS's plugin would show it as output.
+const TellsExitCode = "slipway-"
+
+// What has become of an action of the handshake.
+const (
+	Success     = 1
+	Failed      = 2
+	Unsupported = 3
 )
 
 // Message is one message.
@@ -144,7 +159,7 @@ type HandshakeAnswer struct {
 	Errors        []string       `json:"Errors"`
 }
 
-// ActionAnswer is what has become of an action; 1 is success.
+// ActionAnswer is what has become of an action.
 type ActionAnswer struct {
 	Type   string `json:"ActionType"`
 	Status int    `json:"ActionStatus"`

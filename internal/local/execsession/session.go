@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -111,6 +112,9 @@ type channel struct {
 	c  *websocket.Conn
 	id string
 
+	next     int64 // of the client's messages
+	tellExit bool
+
 	mu       sync.Mutex
 	sequence int64
 }
@@ -153,6 +157,10 @@ func (ch *channel) receive() (*ssmchannel.Message, error) {
 		if err := ch.sendJSON(ssmchannel.Acknowledge, 0, 3, ack); err != nil {
 			return nil, err
 		}
+		if m.Sequence < ch.next {
+			continue // sent again, as its acknowledgement took long
+		}
+		ch.next = m.Sequence + 1
 		return m, nil
 	}
 }
@@ -167,7 +175,7 @@ func (s *Sessions) serve(ctx context.Context, c *websocket.Conn, id string) erro
 	if !ok {
 		return errors.New("no such session, or another's token")
 	}
-	ch := &channel{c: c, id: id}
+	ch := &channel{c: c, id: id, tellExit: strings.HasPrefix(open.ClientID, ssmchannel.TellsExitCode)}
 	began := time.Now()
 	ask := ssmchannel.Handshake{AgentVersion: "3.3.0.0", Actions: []ssmchannel.Action{{Type: "SessionType", Parameters: ssmchannel.SessionType{Type: "InteractiveCommands", Properties: map[string]string{}}}}}
 	if err := ch.sendJSON(ssmchannel.Output, ssmchannel.HandshakeRequest, 1, ask); err != nil {
@@ -242,7 +250,10 @@ func (s *Sessions) converse(ctx context.Context, ch *channel, x *session) error 
 			break
 		}
 	}
-	_, err = sh.Wait()
+	code, err := sh.Wait()
+	if err == nil && ch.tellExit {
+		err = ch.send(ssmchannel.Output, ssmchannel.ExitCode, 0, []byte(strconv.Itoa(code)))
+	}
 	return err
 }
 
