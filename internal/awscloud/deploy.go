@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
@@ -37,6 +38,7 @@ func (c *Cloud) Deploy() *deploy.Engine {
 		Leases:          leasePort{ssm.NewFromConfig(c.cfg)},
 		Schedules:       schedulePort{scheduler.NewFromConfig(c.cfg)},
 		EventRules:      eventRulePort{eventbridge.NewFromConfig(c.cfg)},
+		SecretCopies:    copyPort{secretsmanager.NewFromConfig(c.cfg)},
 		Registries:      registryPort{servicediscovery.NewFromConfig(c.cfg)},
 	}, c.Clock)
 }

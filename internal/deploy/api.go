@@ -78,6 +78,7 @@ type Status struct {
 
 // DeleteOptions say what a Delete keeps.
 type DeleteOptions struct {
-	KeepLogs bool          // leave the log group
-	Timeout  time.Duration // for the tasks to stop; 0 = 10 min
+	KeepLogs    bool          // leave the log group
+	KeepSecrets bool          // leave the copies of other stores' secrets
+	Timeout     time.Duration // for the tasks to stop; 0 = 10 min
 }

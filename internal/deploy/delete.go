@@ -1,7 +1,6 @@
 package deploy
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +9,7 @@ import (
 )
 
 // Delete takes the service and all that was made for it away, in the order AWS allows: scaling,
-// service, tasks, rules, target groups, task definitions, roles, log group. What is gone already is
+// service, tasks, rules, target groups, task definitions, roles, copies of secrets, log group. What is gone already is
 // not an error, so a killed Delete is continued by the next.
 func (e *Engine) Delete(ctx context.Context, ref Ref, opt DeleteOptions, report func(Event)) error {
 	if opt.Timeout == 0 {
@@ -21,19 +20,10 @@ func (e *Engine) Delete(ctx context.Context, ref Ref, opt DeleteOptions, report 
 
 func (e *Engine) delete(ctx context.Context, ref Ref, opt DeleteOptions, report func(Event)) error {
 	x := &removal{Engine: e, ref: ref, opt: opt, report: report, deadline: e.clock.Now().Add(opt.Timeout)}
-	var err error
-	if x.o, err = e.observe(ctx, ref); err != nil {
+	if err := x.look(ctx); err != nil {
 		return err
 	}
-	if x.o.service == nil { // a job has none
-		if err := e.observeSchedule(ctx, ref, &x.o); err != nil {
-			return err
-		}
-		if err := e.observeRegistries(ctx, ref, &x.o); err != nil { // of a Delete that was killed
-			return err
-		}
-	}
-	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.churn, x.service, x.registries, x.traffic, x.definitions, x.roles, x.logs} {
+	for _, part := range []func(context.Context) error{x.scaling, x.schedule, x.alarms, x.churn, x.service, x.registries, x.traffic, x.definitions, x.roles, x.secrets, x.logs} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -201,35 +191,23 @@ func (x *removal) release(ctx context.Context, tg TargetGroup) error {
 }
 
 func (x *removal) definitions(ctx context.Context) error {
-	arns, err := x.ports.TaskDefinitions.Revisions(ctx, x.ref.Service)
+	own, err := x.ownRevisions(ctx)
 	if err != nil {
-		return fmt.Errorf("listing revisions of %s: %w", x.ref.Service, err)
+		return err
 	}
-	n := 0
-	for _, arn := range arns {
-		td, err := found(x.ports.TaskDefinitions.TaskDefinition(ctx, arn))
-		if err != nil {
-			return fmt.Errorf("reading task definition %s: %w", arn, err)
-		}
-		if td == nil || td.Tags[tagOwner] != x.ref.owner() {
-			continue // another cluster's service of the same name
-		}
+	for _, arn := range own {
 		if err := x.ports.TaskDefinitions.DeregisterTaskDefinition(ctx, arn); err != nil {
 			return fmt.Errorf("deregistering task definition %s: %w", revisionName(arn), err)
 		}
-		n++
 	}
-	if n > 0 {
-		x.gone(resDefinition, "%d revisions of task definition %s", n, x.ref.Service)
+	if len(own) > 0 {
+		x.gone(resDefinition, "%d revisions of task definition %s", len(own), x.ref.Service)
 	}
 	return nil
 }
 
 func (x *removal) roles(ctx context.Context) error {
-	for _, role := range []*Role{x.o.executionRole, x.o.taskRole, x.o.trafficRole, x.o.volumeRole, x.o.scheduleRole} {
-		if role == nil {
-			continue
-		}
+	for _, role := range x.o.roles() {
 		if err := x.ports.Roles.DeleteRole(ctx, role.Name); err != nil && !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("deleting role %s: %w", role.Name, err)
 		}
@@ -238,25 +216,12 @@ func (x *removal) roles(ctx context.Context) error {
 	return nil
 }
 
-// logs deletes the group only if it was made for this service alone.
 func (x *removal) logs(ctx context.Context) error {
-	if x.opt.KeepLogs {
-		return nil
+	own, err := x.ownLogGroups(ctx)
+	if err != nil {
+		return err
 	}
-	names := []string{x.ref.logGroupName()}
-	if x.o.definition != nil {
-		if g := cmp.Or(x.o.definition.LogOptions["awslogs-group"], x.o.definition.RouterLogs["awslogs-group"]); g != "" && g != names[0] {
-			names = append(names, g)
-		}
-	}
-	for _, name := range names {
-		g, err := found(x.ports.Logs.LogGroup(ctx, name))
-		if err != nil {
-			return fmt.Errorf("reading log group %s: %w", name, err)
-		}
-		if g == nil || g.Tags[tagOwner] != x.ref.owner() {
-			continue
-		}
+	for _, name := range own {
 		if err := x.ports.Logs.DeleteLogGroup(ctx, name); err != nil && !errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("deleting log group %s: %w", name, err)
 		}

@@ -86,7 +86,7 @@ func checkDiscovery(spec service.Spec) error {
 	switch {
 	case d == nil:
 	case d.Kind == "consul":
-		return refuse("not supported: discovery by consul; use cloudmap, connect or a route")
+		return refuse("not supported: discovery by consul in Terraform; slipway.yaml writes the agent as a container of the task, or use cloudmap, connect or a route")
 	case d.Kind != "cloudmap" && d.Kind != "connect":
 		return refuse("not supported: discovery by %s; use cloudmap, connect or a route", d.Kind)
 	case spec.Kind == service.KindJob:

@@ -14,7 +14,8 @@ type Clock interface {
 
 // Ports is what the engine needs of the world. All are required, but Probe (smoke tests), Leases
 // (without them two deployments of a service may mix), Schedules (jobs that start by themselves),
-// Registries (discovery by Cloud Map) and EventRules (alarms on tasks that end by themselves).
+// Registries (discovery by Cloud Map), EventRules (alarms on tasks that end by themselves) and
+// SecretCopies (which a deletion takes away).
 type Ports struct {
 	Services        Services
 	Deployments     Deployments
@@ -32,6 +33,7 @@ type Ports struct {
 	Schedules       Schedules
 	Registries      Registries
 	EventRules      EventRules
+	SecretCopies    SecretCopies
 }
 
 // Engine deploys services. It keeps nothing between calls and may be used by many goroutines.

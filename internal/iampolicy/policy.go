@@ -135,8 +135,9 @@ func Deployer(s Scope) Document {
 		// A changed secret is a change: versions are looked up, values are not read. Copies are of what lies in other stores.
 		allow("SecretVersions", []string{"ssm:DescribeParameters"}, s.arn("ssm", "*")),
 		allow("Secrets", []string{"secretsmanager:DescribeSecret"}, s.arn("secretsmanager", "secret:*")),
-		allow("SecretCopies", []string{"secretsmanager:CreateSecret", "secretsmanager:PutSecretValue", "secretsmanager:RestoreSecret", "secretsmanager:ListSecretVersionIds", "secretsmanager:UpdateSecretVersionStage", "secretsmanager:TagResource"},
+		allow("SecretCopies", []string{"secretsmanager:CreateSecret", "secretsmanager:PutSecretValue", "secretsmanager:RestoreSecret", "secretsmanager:ListSecretVersionIds", "secretsmanager:UpdateSecretVersionStage", "secretsmanager:TagResource", "secretsmanager:DeleteSecret"},
 			s.arn("secretsmanager", "secret:slipway/"+s.Cluster+"/"+s.Service+"*")),
+		allow("FindSecretCopies", []string{"secretsmanager:ListSecrets"}, "*"),
 		allow("Schedules", []string{"scheduler:GetSchedule", "scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule"}, s.arn("scheduler", "schedule/default/"+s.Service+"*")),
 		allow("ListNames", []string{"servicediscovery:ListNamespaces", "servicediscovery:ListServices"}, "*"),
 		allow("Names", []string{"servicediscovery:ListTagsForResource", "servicediscovery:CreateService", "servicediscovery:UpdateService", "servicediscovery:DeleteService", "servicediscovery:TagResource"},

@@ -32,6 +32,12 @@ type Copy struct {
 	Tags    map[string]string
 }
 
+// TagSource is on every copy, and says from which store it is.
+const TagSource = "slipway:source"
+
+// CopyPrefix is what the names of a service's copies begin with. owner is the name of the ECS service.
+func CopyPrefix(cluster, owner string) string { return "slipway/" + cluster + "/" + owner + "/" }
+
 // Resolve returns the spec with secrets that ECS can read and their versions, and the copies it needs.
 // Nothing is written; the values go nowhere but into the copies. owner is the name
 // of the ECS service; sources are by the word before the colon.
@@ -103,8 +109,8 @@ func (r *resolver) one(ctx context.Context, name, from string) (valueFrom, versi
 		}
 		r.read[from] = got
 	}
-	c := Copy{Name: "slipway/" + r.spec.Cluster + "/" + r.owner + "/" + name, Version: versionID(from, got.Version), Value: got.Value,
-		Tags: map[string]string{"service": r.spec.Name, "environment": r.spec.Environment, "slipway:source": store}}
+	c := Copy{Name: CopyPrefix(r.spec.Cluster, r.owner) + name, Version: versionID(from, got.Version), Value: got.Value,
+		Tags: map[string]string{"service": r.spec.Name, "environment": r.spec.Environment, TagSource: store}}
 	r.copies = append(r.copies, c)
 	// Name, JSON key, stage, version: the copy of this very version.
 	return "secretsmanager:" + c.Name + ":::" + c.Version, store + " " + got.Version, nil

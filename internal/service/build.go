@@ -40,6 +40,7 @@ func (b *builder) spec(cfg *fileConfig, s *settings) Spec {
 	b.launch(s, &out)
 	b.network(s, &out)
 	b.containers(s, &out)
+	b.agents(s, &out)
 	b.size(s, &out)
 	b.volumes(s, &out)
 	b.count(s, &out)
@@ -51,6 +52,7 @@ func (b *builder) spec(cfg *fileConfig, s *settings) Spec {
 	b.alarms(s, &out)
 	b.defaultAlarms(s, &out)
 	b.role(s, &out)
+	b.metricsRole(s, &out)
 	b.schedule(&out)
 	b.tags(s, &out)
 	for _, p := range out.Check() {

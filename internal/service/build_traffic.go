@@ -104,8 +104,13 @@ func (b *builder) matcher(text string, low, high int) {
 
 func (b *builder) discovery(s *settings, out *Spec) {
 	c := s.Discovery
-	if c == nil {
+	if c == nil || c.Kind == "consul" { // that is a sidecar's work: see agents
 		return
+	}
+	for _, key := range []string{"servers", "datacenter", "tags", "image", "config"} {
+		if b.has("discovery." + key) {
+			b.fault("discovery."+key, "discovery.%s is for Consul", key)
+		}
 	}
 	record := "SRV"
 	if out.NetworkMode == "awsvpc" {
@@ -119,7 +124,7 @@ func (b *builder) discovery(s *settings, out *Spec) {
 	if out.Discovery.Record == "A" && out.NetworkMode != "awsvpc" {
 		b.fault("discovery.record", "discovery.record A needs awsvpc: with %s the port differs from task to task, which only SRV can say", out.NetworkMode)
 	}
-	if c.Kind != "consul" && c.Namespace == "" {
+	if c.Namespace == "" {
 		b.fault("discovery", "discovery.namespace is missing")
 	}
 	if out.Kind == KindJob {

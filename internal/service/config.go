@@ -94,6 +94,7 @@ type settings struct {
 	Placement    placementConfig            `yaml:"placement" jsonschema_description:"Where on EC2 the tasks go"`
 	Route        *routeConfig               `yaml:"route" jsonschema_description:"How traffic reaches the service; without it there is no load balancer"`
 	Discovery    *discoveryConfig           `yaml:"discovery" jsonschema_description:"Where other services find its tasks"`
+	Metrics      *metricsConfig             `yaml:"metrics" jsonschema_description:"Prometheus metrics of the main container, scraped by a sidecar"`
 	Logs         logsConfig                 `yaml:"logs" jsonschema_description:"Default: CloudWatch Logs, kept 30 days"`
 	Deployment   deploymentConfig           `yaml:"deployment" jsonschema_description:"How a new version replaces the old one"`
 	Alarms       map[string]alarmConfig     `yaml:"alarms" jsonschema_description:"CloudWatch alarms, by name"`
@@ -233,6 +234,12 @@ type discoveryConfig struct {
 	Name      string   `yaml:"name" jsonschema_description:"Default: the service's name"`
 	Record    string   `yaml:"record" jsonschema:"enum=A,enum=SRV" jsonschema_description:"Default: A with awsvpc, else SRV"`
 	TTL       duration `yaml:"ttl" jsonschema_description:"Default: 10s"`
+
+	Servers    oneOrMore `yaml:"servers" jsonschema_description:"Consul only: what the agent joins: names, addresses or a cloud's tags, as its -retry-join has them"`
+	Datacenter string    `yaml:"datacenter" jsonschema:"pattern=^[a-z0-9_-]+$" jsonschema_description:"Consul only; default: dc1"`
+	Tags       oneOrMore `yaml:"tags" jsonschema_description:"Consul only: tags of the service"`
+	Image      string    `yaml:"image" jsonschema_description:"Consul only: image of the agent; default: HashiCorp's"`
+	Config     string    `yaml:"config" jsonschema_description:"Consul only: where a secret is that has further configuration of the agent as JSON, such as its encryption key and tokens: as container.secrets"`
 }
 
 type logsConfig struct {

@@ -221,6 +221,7 @@ func TestSecrets(t *testing.T) {
 			}
 		}
 	}
+	w.copiesGo(vaulted)
 }
 
 // commandLines collects the arguments of every process there is until the returned function is called.

@@ -4,12 +4,14 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/hashicorp/hcl/v2/hclwrite"
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/slipway-ecs/slipway/internal/service"
 )
@@ -63,6 +65,54 @@ func TestRender(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What the agent is told of the service is HCL, with whatever text was given for it.
+func TestConsulRegistrationIsHCL(t *testing.T) {
+	data, err := os.ReadFile("../testdata/good/sidecars.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, faults := service.Parse("slipway.yaml", data)
+	if len(faults) > 0 {
+		t.Fatal(faults)
+	}
+	spec, _ := f.Spec("prod")
+	i := slices.IndexFunc(spec.Containers, func(c service.Container) bool { return c.Name == service.ConsulAgentName })
+	if i < 0 {
+		t.Fatalf("no agent in %+v", spec.Containers)
+	}
+	found := map[string]cty.Value{}
+	for _, arg := range spec.Containers[i].Command {
+		text, ok := strings.CutPrefix(arg, "-hcl=")
+		if !ok {
+			continue
+		}
+		file, diags := hclsyntax.ParseConfig([]byte(text+"\n"), "agent.hcl", hcl.InitialPos)
+		if diags.HasErrors() {
+			t.Fatalf("%s: %v", text, diags)
+		}
+		body := file.Body.(*hclsyntax.Body)
+		for _, b := range body.Blocks {
+			if b.Type != "service" || len(b.Body.Blocks) != 1 || b.Body.Blocks[0].Type != "check" {
+				t.Errorf("block %s with %d in it", b.Type, len(b.Body.Blocks))
+			}
+			for name, a := range b.Body.Attributes {
+				if found[name], diags = a.Expr.Value(nil); diags.HasErrors() {
+					t.Error(diags)
+				}
+			}
+		}
+		for name, a := range body.Attributes {
+			if found[name], diags = a.Expr.Value(nil); diags.HasErrors() {
+				t.Error(diags)
+			}
+		}
+	}
+	tags := cty.TupleVal([]cty.Value{cty.StringVal("v1"), cty.StringVal(`odd "${tag}"`)})
+	if !found["name"].RawEquals(cty.StringVal("shop-web")) || !found["tags"].RawEquals(tags) || !found["leave_on_terminate"].RawEquals(cty.True) {
+		t.Errorf("registered: %#v", found)
 	}
 }
 
