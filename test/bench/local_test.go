@@ -4,11 +4,14 @@
 package bench
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,6 +28,9 @@ import (
 // servers are the emulators that are here: the local AWS, with its state on disk, and moto.
 func servers(b *testing.B) map[string]string {
 	out := map[string]string{"slipway": localtest.Start(b, localtest.Dir(b.TempDir())).Endpoint}
+	if os.Getenv("SLIPWAY_BENCH_ALONE") != "" {
+		return out
+	}
 	path, err := exec.LookPath("moto_server")
 	if err != nil {
 		b.Log("moto_server is not here: no peer to compare with")
@@ -63,39 +69,36 @@ func client(endpoint string) *ecs.Client {
 		HTTPClient: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}})
 }
 
-// The calls deployments are made of, four at a time.
+// calls are those deployments are made of, with what is sent; %d counts.
+var calls = []struct{ operation, body string }{
+	{"RegisterTaskDefinition", `{"family":"family-%d","containerDefinitions":[{"name":"web","image":"web:1","cpu":256,"memory":512,"essential":true,"portMappings":[{"containerPort":80}],"environment":[{"name":"A","value":"B"}]}]}`},
+	{"DescribeServices", `{"cluster":"bench","services":["web"]}`},
+	{"RunTask", `{"cluster":"bench","taskDefinition":"small"}`},
+	{"ListTasks", `{"cluster":"bench"}`}, // those just run: a page of a hundred
+}
+
+// The calls deployments are made of, four at a time. What is asked of both is the same: a service of the
+// bridge network, as moto makes none in awsvpc mode, and tasks on container instances.
 func BenchmarkECS(b *testing.B) {
-	for name, endpoint := range servers(b) {
-		c, subnet := client(endpoint), subnetOf(b, endpoint)
-		network := &types.NetworkConfiguration{AwsvpcConfiguration: &types.AwsVpcConfiguration{Subnets: []string{subnet}}}
-		prepare(b, c)
-		var n atomic.Int64
-		for call, f := range map[string]func(ctx context.Context) error{
-			"RegisterTaskDefinition": func(ctx context.Context) error {
-				_, err := c.RegisterTaskDefinition(ctx, definition(fmt.Sprintf("family-%d", n.Add(1)%1000)))
-				return err
-			},
-			"RunTask": func(ctx context.Context) error {
-				_, err := c.RunTask(ctx, &ecs.RunTaskInput{Cluster: aws.String("bench"), TaskDefinition: aws.String("web"), LaunchType: types.LaunchTypeFargate, NetworkConfiguration: network})
-				return err
-			},
-			"DescribeServices": func(ctx context.Context) error {
-				_, err := c.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: aws.String("bench"), Services: []string{"web"}})
-				return err
-			},
-			"ListTasks": func(ctx context.Context) error {
-				_, err := c.ListTasks(ctx, &ecs.ListTasksInput{Cluster: aws.String("bench")})
-				return err
-			},
-		} {
-			if name == "moto" && call == "RunTask" {
-				continue // it answers 500 to a task in awsvpc mode
-			}
-			b.Run(call+"/"+name, func(b *testing.B) {
+	found := servers(b)
+	for name, endpoint := range found {
+		prepare(b, endpoint)
+		found[name] = strings.TrimPrefix(endpoint, "http://")
+	}
+	for _, x := range calls {
+		for _, name := range slices.Sorted(maps.Keys(found)) {
+			b.Run(x.operation+"/"+name, func(b *testing.B) {
+				var n atomic.Int64
 				b.SetParallelism(2)
 				b.RunParallel(func(pb *testing.PB) {
+					c := &caller{addr: found[name]}
+					defer c.close()
 					for pb.Next() {
-						if err := f(b.Context()); err != nil {
+						body := x.body
+						if strings.Contains(body, "%d") {
+							body = fmt.Sprintf(body, n.Add(1)%1000)
+						}
+						if err := c.call(x.operation, body); err != nil {
 							b.Error(err)
 							return
 						}
@@ -107,38 +110,31 @@ func BenchmarkECS(b *testing.B) {
 	}
 }
 
-func definition(family string) *ecs.RegisterTaskDefinitionInput {
-	return &ecs.RegisterTaskDefinitionInput{Family: &family, RequiresCompatibilities: []types.Compatibility{types.CompatibilityFargate}, NetworkMode: types.NetworkModeAwsvpc, Cpu: aws.String("256"), Memory: aws.String("512"),
-		ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("web"), Image: aws.String("web:1"), Essential: aws.Bool(true), PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(80)}},
-			Environment: []types.KeyValuePair{{Name: aws.String("A"), Value: aws.String("B")}}}}}
-}
+const benchInstances = 100
 
-// subnetOf is a subnet of the default VPC.
-func subnetOf(b *testing.B, endpoint string) string {
+// prepare makes a cluster of instances, an empty service, and a task definition of which thousands find
+// room. moto's instances all have 7,482 MiB.
+func prepare(b *testing.B, endpoint string) {
 	b.Helper()
-	c := ec2.New(ec2.Options{Region: "us-east-1", BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("x", "y", "")})
-	out, err := c.DescribeSubnets(b.Context(), nil)
-	if err != nil || len(out.Subnets) == 0 {
-		b.Fatalf("there is no subnet: %v", err)
+	c, ctx := client(endpoint), b.Context()
+	must(b)(c.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: aws.String("bench")}))
+	machines := ec2.New(ec2.Options{Region: "us-east-1", BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("x", "y", "")})
+	images, err := machines.DescribeImages(ctx, nil)
+	if err != nil || len(images.Images) == 0 {
+		b.Fatalf("there is no machine image: %v", err)
 	}
-	return *out.Subnets[0].SubnetId
-}
-
-func prepare(b *testing.B, c *ecs.Client) {
-	b.Helper()
-	ctx := b.Context()
-	if _, err := c.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: aws.String("bench")}); err != nil {
+	run, err := machines.RunInstances(ctx, &ec2.RunInstancesInput{ImageId: images.Images[0].ImageId, InstanceType: "m7i.2xlarge", MinCount: aws.Int32(benchInstances), MaxCount: aws.Int32(benchInstances)})
+	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := c.RegisterTaskDefinition(ctx, definition("web")); err != nil {
-		b.Fatal(err)
+	for _, i := range run.Instances {
+		must(b)(c.RegisterContainerInstance(ctx, &ecs.RegisterContainerInstanceInput{Cluster: aws.String("bench"), InstanceIdentityDocument: aws.String(`{"instanceId":"` + *i.InstanceId + `","instanceType":"m7i.2xlarge"}`),
+			TotalResources: []types.Resource{{Name: aws.String("CPU"), Type: aws.String("INTEGER"), IntegerValue: 4096}, {Name: aws.String("MEMORY"), Type: aws.String("INTEGER"), IntegerValue: 7482}}}))
 	}
-	bridge := definition("bridged") // moto cannot create an awsvpc service
-	bridge.RequiresCompatibilities, bridge.NetworkMode = nil, types.NetworkModeBridge
-	if _, err := c.RegisterTaskDefinition(ctx, bridge); err != nil {
-		b.Fatal(err)
+	define := func(family string, memory int32) {
+		must(b)(c.RegisterTaskDefinition(ctx, &ecs.RegisterTaskDefinitionInput{Family: &family, ContainerDefinitions: []types.ContainerDefinition{{Name: aws.String("web"), Image: aws.String("web:1"), Memory: &memory, Essential: aws.Bool(true)}}}))
 	}
-	if _, err := c.CreateService(ctx, &ecs.CreateServiceInput{Cluster: aws.String("bench"), ServiceName: aws.String("web"), TaskDefinition: aws.String("bridged"), DesiredCount: aws.Int32(0), LaunchType: types.LaunchTypeEc2}); err != nil {
-		b.Fatal(err)
-	}
+	define("web", 512)
+	define("small", 4)
+	must(b)(c.CreateService(ctx, &ecs.CreateServiceInput{Cluster: aws.String("bench"), ServiceName: aws.String("web"), TaskDefinition: aws.String("web"), DesiredCount: aws.Int32(0), LaunchType: types.LaunchTypeEc2}))
 }
