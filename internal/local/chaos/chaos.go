@@ -79,7 +79,8 @@ func New(c Config) (*World, error) {
 	err := c.State.DB.Update(func(tx *state.Tx) error {
 		var cut []string
 		for arn, ci := range c.State.ContainerInstances.All(tx) {
-			if !ci.AgentConnected && ci.Status != "INACTIVE" {
+			i, machine := c.EC2.Instance(tx, ci.EC2InstanceID)
+			if !ci.AgentConnected && ci.Status != "INACTIVE" && (!machine || i.State == "running") {
 				cut = append(cut, arn)
 			}
 		}

@@ -41,7 +41,11 @@ func TestNamesAndTimes(t *testing.T) {
 			t.Fatal(err)
 		}
 		faults := &wire.Faults{}
-		w, err := New(Config{State: ecs, EC2: &ec2.Service{}, Clock: clock.Wall{}, Faults: faults})
+		machines, err := ec2.Register(wire.NewServer().Service("ec2"), ec2.Config{DB: db, ECS: ecs, Clock: clock.Wall{}, Region: "us-east-1", Account: "000000000000"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := New(Config{State: ecs, EC2: machines, Clock: clock.Wall{}, Faults: faults})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -69,7 +69,8 @@ func TestAttachAndStandby(t *testing.T) {
 		t.Errorf("traffic sources %v", shown)
 	}
 
-	// One that runs already is attached.
+	// One that runs already is attached; the zones may stay uneven.
+	a.Must(t, "autoscaling", "suspend-processes", "--auto-scaling-group-name", "hosts", "--scaling-processes", "AZRebalance")
 	run := ok[ec2.RunInstancesOutput](t)(ec2.NewFromConfig(a.Config).RunInstances(ctx, &ec2.RunInstancesInput{MinCount: aws.Int32(1), MaxCount: aws.Int32(1), LaunchTemplate: &ec2types.LaunchTemplateSpecification{LaunchTemplateName: aws.String("hosts")}}))
 	second := *run.Instances[0].InstanceId
 	localtest.Eventually(t, "the instance runs", func() bool {

@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/api/ec2"
 	"github.com/slipway-ecs/slipway/internal/local/clock"
+	"github.com/slipway-ecs/slipway/internal/local/predict"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/autoscalingapi"
@@ -26,6 +27,7 @@ type Group struct {
 	// Spec is what callers set, as DescribeAutoScalingGroups shows it; Instances is not used.
 	Spec      autoscalingapi.AutoScalingGroup
 	Members   []Member
+	Pool      []Member // of the warm pool
 	Hooks     []autoscalingapi.LifecycleHook
 	Suspended []string
 	Deleting  bool // force-deleted: goes when its last instance is gone
@@ -34,6 +36,10 @@ type Group struct {
 	Reason   string
 	// Surge is how many instances beyond the desired capacity an instance refresh may launch.
 	Surge int
+	// Next is what an instance refresh under way launches; the group's own once it has succeeded.
+	Next *autoscalingapi.DesiredConfiguration
+	// Moving is the instance that was launched beyond the desired capacity to even out the zones.
+	Moving string
 	// Topics are the SNS topics that are told, with what of.
 	Topics map[string][]string
 }
@@ -44,6 +50,8 @@ type Member struct {
 	State                                     string // Pending, Pending:Wait, Pending:Proceed, InService, Terminating, Terminating:Wait, Terminating:Proceed, Terminated
 	Protected                                 bool
 	TemplateID, TemplateName, TemplateVersion string
+	Config                                    string // the launch configuration, if that is what launched it
+	ToPool                                    bool   // it goes back to the warm pool when its hooks have run
 	Since                                     time.Time
 	Cause                                     string // why it is terminating
 	// The hook it waits for, until when, and until when at most; the token completes the action.
@@ -68,6 +76,9 @@ type Service struct {
 	policies   *state.Table[Policy]
 	scheduled  *state.Table[Scheduled]
 	refreshes  *state.Table[Refresh]
+	configs    *state.Table[LaunchConfig]
+	forecasts  *state.Table[predict.Forecast] // by the policy's key
+	asked      *state.Table[asked]
 	cw         *cloudwatch.Service
 	log        *slog.Logger
 	clock      clock.Clock
@@ -93,16 +104,19 @@ type Config struct {
 // Register adds the operations to svc and the tables to the store.
 func Register(svc *wire.Service, c Config) (*Service, error) {
 	s := &Service{db: c.DB, ec2: c.EC2, cw: c.CloudWatch, targets: c.Targets, clock: c.Clock, log: c.Log, region: c.Region, account: c.Account}
-	var e1, e2, e3, e4, e5 error
+	var e1, e2, e3, e4, e5, e6, e7, e8 error
 	s.groups, e1 = state.NewTable[Group](c.DB, TableGroups)
 	s.activities, e2 = state.NewTable[Activity](c.DB, "autoscaling.activities")
 	s.policies, e3 = state.NewTable[Policy](c.DB, "autoscaling.policies")
 	s.scheduled, e4 = state.NewTable[Scheduled](c.DB, "autoscaling.scheduled")
 	s.refreshes, e5 = state.NewTable[Refresh](c.DB, "autoscaling.refreshes")
-	if err := errors.Join(e1, e2, e3, e4, e5); err != nil {
+	s.configs, e6 = state.NewTable[LaunchConfig](c.DB, "autoscaling.launchconfigurations")
+	s.forecasts, e7 = state.NewTable[predict.Forecast](c.DB, "autoscaling.forecasts")
+	s.asked, e8 = state.NewTable[asked](c.DB, "autoscaling.launches")
+	if err := errors.Join(e1, e2, e3, e4, e5, e6, e7, e8); err != nil {
 		return nil, err
 	}
-	wire.Handle(svc, "CreateAutoScalingGroup", s.create, wire.Partly("launch configurations, Classic Load Balancers and warm pools"))
+	wire.Handle(svc, "CreateAutoScalingGroup", s.create, wire.Partly("Classic Load Balancers"))
 	wire.Handle(svc, "UpdateAutoScalingGroup", s.update)
 	wire.Handle(svc, "DeleteAutoScalingGroup", s.delete)
 	wire.Handle(svc, "DescribeAutoScalingGroups", s.describe)
@@ -112,7 +126,9 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	wire.Handle(svc, "SetInstanceHealth", s.setHealth)
 	wire.Handle(svc, "TerminateInstanceInAutoScalingGroup", s.terminate)
 	wire.Handle(svc, "DetachInstances", s.detach)
-	wire.Handle(svc, "SuspendProcesses", s.suspend, wire.Partly("AZRebalance is recorded; the others act"))
+	wire.Handle(svc, "SuspendProcesses", s.suspend)
+	wire.Handle(svc, "LaunchInstances", s.launchNow)
+	wire.Handle(svc, "GetPredictiveScalingForecast", s.forecast)
 	wire.Handle(svc, "ResumeProcesses", s.resume)
 	wire.Handle(svc, "DescribeScalingProcessTypes", processTypes)
 	wire.Handle(svc, "DescribeScalingActivities", s.describeActivities)
@@ -133,6 +149,8 @@ func Register(svc *wire.Service, c Config) (*Service, error) {
 	s.registerNotify(svc)
 	s.registerMetrics(svc)
 	s.registerBatch(svc)
+	s.registerConfigs(svc)
+	s.registerPool(svc)
 	c.CloudWatch.OnAlarm(s.onAlarm)
 	wire.Handle(svc, "DescribeTerminationPolicyTypes", terminationPolicies)
 	return s, nil
@@ -150,7 +168,7 @@ func (s *Service) modify(name string, f func(tx *state.Tx, g *Group) error) erro
 			return noGroup(name)
 		}
 		g := *old
-		g.Members = append([]Member(nil), old.Members...)
+		g.Members, g.Pool = append([]Member(nil), old.Members...), append([]Member(nil), old.Pool...)
 		if err := f(tx, &g); err != nil {
 			return err
 		}

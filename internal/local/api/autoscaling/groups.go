@@ -24,11 +24,17 @@ func (s *Service) create(_ context.Context, in *autoscalingapi.CreateAutoScaling
 	if err := checkSizes(lo, hi, desired); err != nil {
 		return nil, err
 	}
-	if in.LaunchTemplate == nil && in.MixedInstancesPolicy == nil {
+	given := 0
+	for _, has := range []bool{in.LaunchTemplate != nil, in.MixedInstancesPolicy != nil, in.LaunchConfigurationName != nil, in.InstanceId != nil} {
+		if has {
+			given++
+		}
+	}
+	if given != 1 {
 		return nil, wire.Errorf("ValidationError", "Valid requests must contain either LaunchTemplate, LaunchConfigurationName, InstanceId or MixedInstancesPolicy parameter.")
 	}
 	g := &Group{Spec: autoscalingapi.AutoScalingGroup{AutoScalingGroupName: &name, AutoScalingGroupARN: wire.Ptr(fmt.Sprintf("arn:aws:autoscaling:%s:%s:autoScalingGroup:%s:autoScalingGroupName/%s", s.region, s.account, newID(), name)),
-		MinSize: &lo, MaxSize: &hi, DesiredCapacity: &desired, LaunchTemplate: in.LaunchTemplate, MixedInstancesPolicy: in.MixedInstancesPolicy, VPCZoneIdentifier: in.VPCZoneIdentifier, AvailabilityZones: in.AvailabilityZones,
+		MinSize: &lo, MaxSize: &hi, DesiredCapacity: &desired, LaunchTemplate: in.LaunchTemplate, MixedInstancesPolicy: in.MixedInstancesPolicy, LaunchConfigurationName: in.LaunchConfigurationName, VPCZoneIdentifier: in.VPCZoneIdentifier, AvailabilityZones: in.AvailabilityZones,
 		DefaultCooldown: wire.Ptr(cmp.Or(wire.Value(in.DefaultCooldown), 300)), DefaultInstanceWarmup: in.DefaultInstanceWarmup, HealthCheckType: wire.Ptr(cmp.Or(wire.Value(in.HealthCheckType), "EC2")),
 		HealthCheckGracePeriod: wire.Ptr(wire.Value(in.HealthCheckGracePeriod)), NewInstancesProtectedFromScaleIn: wire.Ptr(wire.Value(in.NewInstancesProtectedFromScaleIn)), TerminationPolicies: in.TerminationPolicies,
 		CapacityRebalance: in.CapacityRebalance, MaxInstanceLifetime: in.MaxInstanceLifetime, TargetGroupARNs: in.TargetGroupARNs, LoadBalancerNames: []string{}, InstanceMaintenancePolicy: in.InstanceMaintenancePolicy,
@@ -50,6 +56,12 @@ func (s *Service) create(_ context.Context, in *autoscalingapi.CreateAutoScaling
 		if _, ok := s.groups.Get(tx, name); ok {
 			return wire.Errorf("AlreadyExists", "AutoScalingGroup by this name already exists - A group with the name %s already exists", name)
 		}
+		if in.InstanceId != nil { // a launch configuration is made of it, which has the group's name
+			if err := s.putConfig(tx, &autoscalingapi.CreateLaunchConfigurationInput{LaunchConfigurationName: &name, InstanceId: in.InstanceId}); err != nil {
+				return err
+			}
+			g.Spec.LaunchConfigurationName = &name
+		}
 		if err := cmp.Or(s.checkTemplate(tx, g), s.checkGroups(tx, g.Spec.TargetGroupARNs), s.place(tx, g)); err != nil {
 			return err
 		}
@@ -60,13 +72,20 @@ func (s *Service) create(_ context.Context, in *autoscalingapi.CreateAutoScaling
 
 // template is the launch template of the group; nil if a mixed policy names none.
 func (g *Group) template() *autoscalingapi.LaunchTemplateSpecification {
-	if p := g.Spec.MixedInstancesPolicy; p != nil && p.LaunchTemplate != nil {
-		return p.LaunchTemplate.LaunchTemplateSpecification
+	spec, mixed, _ := g.launches()
+	if mixed != nil && mixed.LaunchTemplate != nil {
+		return mixed.LaunchTemplate.LaunchTemplateSpecification
 	}
-	return g.Spec.LaunchTemplate
+	return spec
 }
 
 func (s *Service) checkTemplate(tx *state.Tx, g *Group) error {
+	if _, _, name := g.launches(); name != "" {
+		if _, ok := s.configs.Get(tx, name); !ok {
+			return noConfig(name)
+		}
+		return nil
+	}
 	t := g.template()
 	if t == nil {
 		return wire.Errorf("ValidationError", "A mixed instances policy must name a launch template.")
@@ -144,10 +163,13 @@ func (s *Service) update(_ context.Context, in *autoscalingapi.UpdateAutoScaling
 		}
 		sp.MinSize, sp.MaxSize, sp.DesiredCapacity = lo, hi, desired
 		if in.LaunchTemplate != nil {
-			sp.LaunchTemplate, sp.MixedInstancesPolicy = in.LaunchTemplate, nil
+			sp.LaunchTemplate, sp.MixedInstancesPolicy, sp.LaunchConfigurationName = in.LaunchTemplate, nil, nil
+		}
+		if in.LaunchConfigurationName != nil {
+			sp.LaunchConfigurationName, sp.LaunchTemplate, sp.MixedInstancesPolicy = in.LaunchConfigurationName, nil, nil
 		}
 		if in.MixedInstancesPolicy != nil {
-			sp.MixedInstancesPolicy, sp.LaunchTemplate = in.MixedInstancesPolicy, nil
+			sp.MixedInstancesPolicy, sp.LaunchTemplate, sp.LaunchConfigurationName = in.MixedInstancesPolicy, nil, nil
 		}
 		sp.DefaultCooldown, sp.DefaultInstanceWarmup = or(in.DefaultCooldown, sp.DefaultCooldown), or(in.DefaultInstanceWarmup, sp.DefaultInstanceWarmup)
 		sp.HealthCheckType, sp.HealthCheckGracePeriod = or(in.HealthCheckType, sp.HealthCheckType), or(in.HealthCheckGracePeriod, sp.HealthCheckGracePeriod)
@@ -182,12 +204,12 @@ func (s *Service) delete(_ context.Context, in *autoscalingapi.DeleteAutoScaling
 		switch {
 		case !ok:
 			return noGroup(name)
-		case len(g.Members) == 0:
+		case len(g.Members)+len(g.Pool) == 0:
 			s.forget(tx, name)
 		case !wire.Value(in.ForceDelete):
 			return wire.Errorf("ResourceInUse", "You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still in the group.")
 		default: // force: no hooks, no waiting
-			for _, m := range g.Members {
+			for _, m := range slices.Concat(g.Members, g.Pool) {
 				s.ec2.Terminate(tx, m.ID, "Server.AutoScalingGroupDeleted")
 			}
 			s.forget(tx, name)
@@ -204,8 +226,10 @@ func (g *Group) api() autoscalingapi.AutoScalingGroup {
 	out := g.Spec
 	out.Instances, out.SuspendedProcesses = []autoscalingapi.Instance{}, []autoscalingapi.SuspendedProcess{}
 	for _, m := range g.Members {
-		out.Instances = append(out.Instances, autoscalingapi.Instance{InstanceId: wire.Ptr(m.ID), AvailabilityZone: wire.Ptr(m.AZ), InstanceType: wire.Ptr(m.Type), HealthStatus: wire.Ptr(m.Health),
-			LifecycleState: wire.Ptr(m.State), ProtectedFromScaleIn: wire.Ptr(m.Protected), LaunchTemplate: m.template()})
+		out.Instances = append(out.Instances, m.api())
+	}
+	if g.Spec.WarmPoolConfiguration != nil {
+		out.WarmPoolSize = wire.Int32(len(g.Pool))
 	}
 	for _, p := range g.Suspended {
 		out.SuspendedProcesses = append(out.SuspendedProcesses, autoscalingapi.SuspendedProcess{ProcessName: wire.Ptr(p), SuspensionReason: wire.Ptr("User suspended")})
@@ -269,10 +293,11 @@ func (s *Service) describeInstances(_ context.Context, in *autoscalingapi.Descri
 	var all []autoscalingapi.AutoScalingInstanceDetails
 	err := s.db.View(func(tx *state.Tx) error {
 		for name, g := range s.groups.All(tx) {
-			for _, m := range g.Members {
+			for _, m := range slices.Concat(g.Members, g.Pool) {
 				if len(in.InstanceIds) == 0 || slices.Contains(in.InstanceIds, m.ID) {
-					all = append(all, autoscalingapi.AutoScalingInstanceDetails{AutoScalingGroupName: wire.Ptr(name), InstanceId: wire.Ptr(m.ID), AvailabilityZone: wire.Ptr(m.AZ), InstanceType: wire.Ptr(m.Type),
-						HealthStatus: wire.Ptr(strings.ToUpper(m.Health)), LifecycleState: wire.Ptr(m.State), ProtectedFromScaleIn: wire.Ptr(m.Protected), LaunchTemplate: m.template()})
+					i := m.api()
+					all = append(all, autoscalingapi.AutoScalingInstanceDetails{AutoScalingGroupName: wire.Ptr(name), InstanceId: i.InstanceId, AvailabilityZone: i.AvailabilityZone, InstanceType: i.InstanceType,
+						HealthStatus: wire.Ptr(strings.ToUpper(m.Health)), LifecycleState: i.LifecycleState, ProtectedFromScaleIn: i.ProtectedFromScaleIn, LaunchTemplate: i.LaunchTemplate, LaunchConfigurationName: i.LaunchConfigurationName})
 				}
 			}
 		}

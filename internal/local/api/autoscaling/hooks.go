@@ -67,9 +67,9 @@ func (s *Service) deleteHook(_ context.Context, in *autoscalingapi.DeleteLifecyc
 		if len(g.Hooks) == n {
 			return wire.Errorf("ValidationError", "Lifecycle Hook %s not found.", wire.Value(in.LifecycleHookName))
 		}
-		for i := range g.Members { // those who wait for it go on
-			if g.Members[i].Hook == wire.Value(in.LifecycleHookName) {
-				g.Members[i].finishHook()
+		for i := range len(g.Members) + len(g.Pool) { // those who wait for it go on
+			if g.at(i).Hook == wire.Value(in.LifecycleHookName) {
+				g.at(i).finishHook()
 			}
 		}
 		return nil
@@ -92,10 +92,18 @@ func (s *Service) describeHooks(_ context.Context, in *autoscalingapi.DescribeLi
 	})
 }
 
+// at is a member by its number, those of the warm pool last.
+func (g *Group) at(i int) *Member {
+	if i < len(g.Members) {
+		return &g.Members[i]
+	}
+	return &g.Pool[i-len(g.Members)]
+}
+
 // waiting finds the member whose action a call is about.
 func (s *Service) waiting(g *Group, hook, instance, token string) (*Member, error) {
-	for i := range g.Members {
-		m := &g.Members[i]
+	for i := range len(g.Members) + len(g.Pool) {
+		m := g.at(i)
 		if m.Hook == hook && hook != "" && (instance == "" || m.ID == instance) && (token == "" || m.Token == token) && (instance != "" || token != "") {
 			return m, nil
 		}
@@ -123,6 +131,10 @@ func (s *Service) complete(_ context.Context, in *autoscalingapi.CompleteLifecyc
 func (s *Service) end(g *Group, m *Member, result string) {
 	if result == "CONTINUE" {
 		m.finishHook()
+		return
+	}
+	if strings.HasPrefix(m.State, "Warmed:Pending") {
+		m.State, m.Hook, m.Token, m.HooksDone = "Warmed:Terminating", "", "", nil
 		return
 	}
 	if strings.HasPrefix(m.State, "Pending") {

@@ -28,6 +28,7 @@ func (s *Service) Run(ctx context.Context) error {
 	w := s.db.Watch(TableGroups, ec2.TableInstances)
 	defer w.Stop()
 	go s.publishEachMinute(ctx)
+	go s.predictEachMinute(ctx)
 	for {
 		next, err := s.step()
 		s.flush()
@@ -72,18 +73,19 @@ func (s *Service) step() (time.Duration, error) {
 				return nil
 			}
 			g := *old
-			g.Members = slices.Clone(old.Members)
+			g.Members, g.Pool = slices.Clone(old.Members), slices.Clone(old.Pool)
 			refreshed, again := s.refresh(tx, &g)
 			changed := s.reconcile(tx, &g) || refreshed || g.Surge != old.Surge
+			changed = s.fill(tx, &g) || changed
 			if again > 0 {
 				next = soonest(next, again)
 			}
-			for _, m := range g.Members {
+			for _, m := range slices.Concat(g.Members, g.Pool) {
 				if left := m.Deadline.Sub(s.clock.Now()); m.Hook != "" && (next == 0 || left < next) {
 					next = max(left, time.Millisecond)
 				}
 			}
-			if len(g.Members) < int(*g.Spec.DesiredCapacity) && (next == 0 || next > retryLaunch) {
+			if (len(g.Members) < int(*g.Spec.DesiredCapacity) || len(g.Pool) < g.poolSize()) && (next == 0 || next > retryLaunch) {
 				next = retryLaunch
 			}
 			s.balance(tx, &g)
@@ -114,8 +116,14 @@ func (s *Service) reconcile(tx *state.Tx, g *Group) bool {
 		changed = s.advance(tx, g, &g.Members[i]) || changed
 	}
 	n := len(g.Members)
+	for _, m := range g.Members {
+		if m.State == "Terminated" && m.ToPool {
+			s.toPool(tx, g, m)
+		}
+	}
 	g.Members = slices.DeleteFunc(g.Members, func(m Member) bool { return m.State == "Terminated" })
 	changed = changed || len(g.Members) != n
+	changed = s.even(tx, g) || changed
 	active := 0
 	for _, m := range g.Members {
 		if !strings.HasPrefix(m.State, "Terminat") && m.State != "Standby" {
@@ -123,6 +131,9 @@ func (s *Service) reconcile(tx *state.Tx, g *Group) bool {
 		}
 	}
 	want := int(*g.Spec.DesiredCapacity) + g.Surge
+	if g.Moving != "" {
+		want++
+	}
 	for ; active < want && !s.suspended(g, "Launch"); active++ {
 		if !s.launch(tx, g, active, want) {
 			break
@@ -135,6 +146,7 @@ func (s *Service) reconcile(tx *state.Tx, g *Group) bool {
 			break // all are protected
 		}
 		s.beginEnd(g, m, g.Reason+fmt.Sprintf("At %s an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity from %d to %d.", s.stamp(), active, want))
+		m.ToPool = g.reuses()
 		s.advance(tx, g, m)
 		changed = true
 	}
@@ -150,13 +162,7 @@ func (s *Service) advance(tx *state.Tx, g *Group, m *Member) bool {
 		if now.Before(m.Deadline) {
 			return false
 		}
-		result := "ABANDON"
-		for _, h := range g.Hooks {
-			if *h.LifecycleHookName == m.Hook {
-				result = *h.DefaultResult
-			}
-		}
-		s.end(g, m, result)
+		s.expire(g, m)
 		s.advance(tx, g, m)
 		return true
 	}
@@ -172,7 +178,7 @@ func (s *Service) advance(tx *state.Tx, g *Group, m *Member) bool {
 		}
 		return true
 	case m.State == "InService":
-		gone := !there || machine.State == "terminated" || machine.State == "shutting-down"
+		gone := !there || machine.State != "running" && machine.State != "pending"
 		if gone && !s.suspended(g, "HealthCheck") {
 			m.Health = "Unhealthy"
 		}
@@ -189,7 +195,11 @@ func (s *Service) advance(tx *state.Tx, g *Group, m *Member) bool {
 		if there && machine.State == "running" && s.beginHook(g, m, terminating) {
 			return true
 		}
-		m.State = "Terminating:Proceed"
+		if m.ToPool && there && machine.State == "running" && g.reuses() {
+			m.State = "Terminated" // of the group, not of EC2
+			return true
+		}
+		m.State, m.ToPool = "Terminating:Proceed", false
 		s.ec2.Terminate(tx, m.ID, "Server.AutoScalingTerminated")
 		return true
 	case m.State == "Terminating:Proceed":
@@ -201,6 +211,17 @@ func (s *Service) advance(tx *state.Tx, g *Group, m *Member) bool {
 		return true
 	}
 	return false
+}
+
+// expire ends an action that nobody completed in time, as its hook says.
+func (s *Service) expire(g *Group, m *Member) {
+	result := "ABANDON"
+	for _, h := range g.Hooks {
+		if *h.LifecycleHookName == m.Hook {
+			result = *h.DefaultResult
+		}
+	}
+	s.end(g, m, result)
 }
 
 // beginHook makes the member wait for the next hook of the transition it has not yet passed.
@@ -217,31 +238,56 @@ func (s *Service) beginHook(g *Group, m *Member, transition string) bool {
 	return false
 }
 
-// launch adds one instance in the zone with the fewest, as Auto Scaling balances zones.
-func (s *Service) launch(tx *state.Tx, g *Group, have, want int) bool {
-	var subnets []ec2Subnet
+// subnets are the group's, those of the zone with the fewest of its instances first, as Auto Scaling
+// balances zones.
+func (s *Service) subnets(tx *state.Tx, g *Group, members []Member) []ec2Subnet {
+	var out []ec2Subnet
 	for _, id := range strings.Split(*g.Spec.VPCZoneIdentifier, ",") {
 		for _, sub := range s.ec2.Subnets(tx) {
 			if sub.ID == id {
-				subnets = append(subnets, sub)
+				out = append(out, sub)
 			}
 		}
 	}
 	count := map[string]int{}
-	for _, m := range g.Members {
-		if !strings.HasPrefix(m.State, "Terminat") {
+	for _, m := range members {
+		if !strings.Contains(m.State, "Terminat") {
 			count[m.AZ]++
 		}
 	}
-	slices.SortStableFunc(subnets, func(a, b ec2Subnet) int { return cmp.Compare(count[a.AZ], count[b.AZ]) })
-	l := ec2.Launch{Tags: []ec2api.Tag{{Key: wire.Ptr("aws:autoscaling:groupName"), Value: g.Spec.AutoScalingGroupName}}}
-	spec := g.Spec.LaunchTemplate
-	if p := g.Spec.MixedInstancesPolicy; p != nil && p.LaunchTemplate != nil {
-		spec = p.LaunchTemplate.LaunchTemplateSpecification
-		if o := p.LaunchTemplate.Overrides; len(o) > 0 {
+	slices.SortStableFunc(out, func(a, b ec2Subnet) int { return cmp.Compare(count[a.AZ], count[b.AZ]) })
+	return out
+}
+
+// launch adds one instance, from the warm pool if one is ready there.
+func (s *Service) launch(tx *state.Tx, g *Group, have, want int) bool {
+	cause := g.Reason + fmt.Sprintf("At %s an instance was started in response to a difference between desired and actual capacity, increasing the capacity from %d to %d.", s.stamp(), have, want)
+	if s.fromPool(tx, g, cause) {
+		return true
+	}
+	m := s.boot(tx, g, s.subnets(tx, g, g.Members), cause, false)
+	if m == nil {
+		return false
+	}
+	g.Members = append(g.Members, *m)
+	return true
+}
+
+// boot launches an instance in the first of the subnets where there is room; nil, and an activity that
+// failed, where there is none.
+func (s *Service) boot(tx *state.Tx, g *Group, subnets []ec2Subnet, cause string, warm bool) *Member {
+	l := ec2.Launch{Warm: warm, Tags: []ec2api.Tag{{Key: wire.Ptr("aws:autoscaling:groupName"), Value: g.Spec.AutoScalingGroupName}}}
+	spec, mixed, config := g.launches()
+	var err error
+	switch {
+	case config != "":
+		err = s.fromConfig(tx, config, &l)
+	case mixed != nil && mixed.LaunchTemplate != nil:
+		spec = mixed.LaunchTemplate.LaunchTemplateSpecification
+		if o := mixed.LaunchTemplate.Overrides; len(o) > 0 {
 			l.Type = wire.Value(o[0].InstanceType) // in order of preference; capacity is never short here
 		}
-		l.Spot = s.nextIsSpot(g, p.InstancesDistribution)
+		l.Spot = s.nextIsSpot(g, mixed.InstancesDistribution)
 	}
 	if spec != nil {
 		l.TemplateID, l.TemplateName, l.TemplateVersion = wire.Value(spec.LaunchTemplateId), wire.Value(spec.LaunchTemplateName), wire.Value(spec.Version)
@@ -254,22 +300,37 @@ func (s *Service) launch(tx *state.Tx, g *Group, have, want int) bool {
 			l.Tags = append(l.Tags, ec2api.Tag{Key: t.Key, Value: t.Value})
 		}
 	}
-	cause := g.Reason + fmt.Sprintf("At %s an instance was started in response to a difference between desired and actual capacity, increasing the capacity from %d to %d.", s.stamp(), have, want)
 	var i *ec2.Instance
 	for _, sub := range subnets { // where one zone has no room, the next may
-		l.SubnetID = sub.ID
-		var err error
-		if i, err = s.ec2.Launch(tx, l); err == nil {
+		if err != nil {
 			break
 		}
+		l.SubnetID = sub.ID
+		var failed error
+		if i, failed = s.ec2.Launch(tx, l); failed == nil {
+			break
+		}
+		s.recordFailure(tx, s.name(g), cause, failed)
+	}
+	if err != nil {
 		s.recordFailure(tx, s.name(g), cause, err)
 	}
 	if i == nil {
-		return false
+		return nil
 	}
-	g.Members = append(g.Members, Member{ID: i.ID, AZ: i.AZ, Type: i.Type, Health: "Healthy", State: "Pending", Protected: wire.Value(g.Spec.NewInstancesProtectedFromScaleIn), Since: s.clock.Now(), Cause: cause,
-		TemplateID: i.TemplateID, TemplateName: wire.Value(specName(spec)), TemplateVersion: fmt.Sprint(i.TemplateVersion)})
-	return true
+	m := &Member{ID: i.ID, AZ: i.AZ, Type: i.Type, Health: "Healthy", State: "Pending", Protected: !warm && wire.Value(g.Spec.NewInstancesProtectedFromScaleIn), Since: s.clock.Now(), Cause: cause, Config: config}
+	if config == "" {
+		m.TemplateID, m.TemplateName, m.TemplateVersion = i.TemplateID, wire.Value(specName(spec)), fmt.Sprint(i.TemplateVersion)
+	}
+	return m
+}
+
+// launches is what the group launches now: during an instance refresh what that brings.
+func (g *Group) launches() (spec *autoscalingapi.LaunchTemplateSpecification, mixed *autoscalingapi.MixedInstancesPolicy, config string) {
+	if n := g.Next; n != nil {
+		return n.LaunchTemplate, n.MixedInstancesPolicy, ""
+	}
+	return g.Spec.LaunchTemplate, g.Spec.MixedInstancesPolicy, wire.Value(g.Spec.LaunchConfigurationName)
 }
 
 func specName(spec *autoscalingapi.LaunchTemplateSpecification) *string {

@@ -242,7 +242,10 @@ func (s *Service) describeTags(_ context.Context, in *autoscalingapi.DescribeTag
 
 func (s *Service) limits(context.Context, *autoscalingapi.DescribeAccountLimitsInput) (*autoscalingapi.DescribeAccountLimitsOutput, error) {
 	out := &autoscalingapi.DescribeAccountLimitsOutput{MaxNumberOfAutoScalingGroups: wire.Ptr[int32](500), MaxNumberOfLaunchConfigurations: wire.Ptr[int32](200), NumberOfLaunchConfigurations: wire.Ptr[int32](0)}
-	return out, s.db.View(func(tx *state.Tx) error { out.NumberOfAutoScalingGroups = wire.Int32(s.groups.Len(tx)); return nil })
+	return out, s.db.View(func(tx *state.Tx) error {
+		out.NumberOfAutoScalingGroups, out.NumberOfLaunchConfigurations = wire.Int32(s.groups.Len(tx)), wire.Int32(s.configs.Len(tx))
+		return nil
+	})
 }
 
 func terminationPolicies(context.Context, *autoscalingapi.DescribeTerminationPolicyTypesInput) (*autoscalingapi.DescribeTerminationPolicyTypesOutput, error) {

@@ -22,7 +22,7 @@ type Policy struct {
 func policyKey(group, name string) string { return group + "/" + name }
 
 func (s *Service) registerPolicies(svc *wire.Service) {
-	wire.Handle(svc, "PutScalingPolicy", s.putPolicy, wire.Partly("predictive scaling and metric math"))
+	wire.Handle(svc, "PutScalingPolicy", s.putPolicy)
 	wire.Handle(svc, "DescribePolicies", s.describePolicies)
 	wire.Handle(svc, "DeletePolicy", s.deletePolicy)
 	wire.Handle(svc, "ExecutePolicy", s.executePolicy)
@@ -48,10 +48,14 @@ func (s *Service) putPolicy(_ context.Context, in *autoscalingapi.PutScalingPoli
 		return nil, wire.Errorf("ValidationError", "At least one StepAdjustment must be specified.")
 	case kind == "SimpleScaling" && in.ScalingAdjustment == nil:
 		return nil, wire.Errorf("ValidationError", "You must specify a ScalingAdjustment for a simple scaling policy.")
+	case kind == "PredictiveScaling":
+		if err := s.checkPredictive(wire.Value(in.AutoScalingGroupName), in.PredictiveScalingConfiguration); err != nil {
+			return nil, err
+		}
 	case kind != "TargetTrackingScaling" && !slices.Contains(adjustments, wire.Value(in.AdjustmentType)):
 		return nil, wire.Errorf("ValidationError", "%s is not a valid adjustment type", wire.Value(in.AdjustmentType))
 	case kind != "TargetTrackingScaling" && kind != "StepScaling" && kind != "SimpleScaling":
-		return nil, wire.Errorf("ValidationError", "not supported: the policy type %s", kind)
+		return nil, wire.Errorf("ValidationError", "Invalid policy type %s", kind)
 	}
 	in.PolicyType = &kind
 	out := &autoscalingapi.PutScalingPolicyOutput{Alarms: []autoscalingapi.Alarm{}}
@@ -73,7 +77,7 @@ func (s *Service) PutPolicyIn(tx *state.Tx, in *autoscalingapi.PutScalingPolicyI
 	}
 	p := &Policy{API: autoscalingapi.ScalingPolicy{AutoScalingGroupName: &group, PolicyName: &name, PolicyType: in.PolicyType, AdjustmentType: in.AdjustmentType, Cooldown: in.Cooldown,
 		Enabled: wire.Ptr(in.Enabled == nil || *in.Enabled), EstimatedInstanceWarmup: in.EstimatedInstanceWarmup, MetricAggregationType: in.MetricAggregationType, MinAdjustmentMagnitude: in.MinAdjustmentMagnitude,
-		ScalingAdjustment: in.ScalingAdjustment, StepAdjustments: in.StepAdjustments, TargetTrackingConfiguration: in.TargetTrackingConfiguration, Alarms: []autoscalingapi.Alarm{},
+		ScalingAdjustment: in.ScalingAdjustment, StepAdjustments: in.StepAdjustments, TargetTrackingConfiguration: in.TargetTrackingConfiguration, PredictiveScalingConfiguration: in.PredictiveScalingConfiguration, Alarms: []autoscalingapi.Alarm{},
 		PolicyARN: wire.Ptr(fmt.Sprintf("arn:aws:autoscaling:%s:%s:scalingPolicy:%s:autoScalingGroupName/%s:policyName/%s", s.region, s.account, newID(), group, name))}}
 	if old, ok := s.policies.Get(tx, policyKey(group, name)); ok {
 		p.API.PolicyARN = old.API.PolicyARN
@@ -88,6 +92,7 @@ func (s *Service) PutPolicyIn(tx *state.Tx, in *autoscalingapi.PutScalingPolicyI
 			return nil, err
 		}
 	}
+	s.forecasts.Delete(tx, policyKey(group, name)) // of another load, perhaps
 	s.policies.Put(tx, policyKey(group, name), p)
 	return p, nil
 }
@@ -100,7 +105,9 @@ func tracked(group string, c *autoscalingapi.TargetTrackingConfiguration) (cloud
 	out := cloudwatchapi.PutMetricAlarmInput{Namespace: wire.Ptr("AWS/EC2"), Statistic: wire.Ptr("Average"), Dimensions: []cloudwatchapi.Dimension{dim("AutoScalingGroupName", group)}}
 	if m := c.CustomizedMetricSpecification; m != nil {
 		if len(m.Metrics) > 0 {
-			return out, wire.Errorf("ValidationError", "not supported: metric math in a customized metric")
+			queries, err := asQueries(m.Metrics, 60)
+			out.Namespace, out.Statistic, out.Dimensions, out.Metrics = nil, nil, nil, queries
+			return out, err
 		}
 		out.Namespace, out.MetricName, out.Statistic, out.Dimensions = m.Namespace, m.MetricName, m.Statistic, nil
 		for _, d := range m.Dimensions {
@@ -153,7 +160,12 @@ func (s *Service) makeAlarms(tx *state.Tx, p *Policy, highPeriods int32) error {
 	high.ComparisonOperator, high.Threshold, high.EvaluationPeriods = wire.Ptr("GreaterThanThreshold"), c.TargetValue, &highPeriods
 	low.ComparisonOperator, low.Threshold, low.EvaluationPeriods = wire.Ptr("LessThanThreshold"), wire.Ptr(*c.TargetValue*share), wire.Ptr[int32](scaling.LowPeriods)
 	for i, in := range []*cloudwatchapi.PutMetricAlarmInput{&high, &low} {
-		in.AlarmName, in.Period, in.AlarmActions = p.API.Alarms[i].AlarmName, wire.Ptr[int32](60), []string{*p.API.PolicyARN}
+		in.AlarmName, in.AlarmActions = p.API.Alarms[i].AlarmName, []string{*p.API.PolicyARN}
+		if len(in.Metrics) == 0 {
+			in.Period = wire.Ptr[int32](60)
+		} else if err := s.cw.CheckMath(in); err != nil {
+			return err
+		}
 		in.AlarmDescription = wire.Ptr("DO NOT EDIT OR DELETE. For TargetTrackingScaling policy " + *p.API.PolicyARN + ".")
 		if err := s.cw.PutAlarmIn(tx, in); err != nil {
 			return err
@@ -175,6 +187,7 @@ func (s *Service) DropPolicyIn(tx *state.Tx, group, name string) bool {
 	p, ok := s.policies.Get(tx, policyKey(group, name))
 	if ok {
 		s.dropAlarms(tx, p)
+		s.forecasts.Delete(tx, policyKey(group, name))
 		s.policies.Delete(tx, policyKey(group, name))
 	}
 	return ok
@@ -224,8 +237,8 @@ func (s *Service) executePolicy(_ context.Context, in *autoscalingapi.ExecutePol
 		switch {
 		case err != nil:
 			return err
-		case p.API.TargetTrackingConfiguration != nil:
-			return wire.Errorf("ValidationError", "Target tracking policies cannot be executed.")
+		case p.API.TargetTrackingConfiguration != nil || p.API.PredictiveScalingConfiguration != nil:
+			return wire.Errorf("ValidationError", "Target tracking and predictive policies cannot be executed.")
 		case *p.API.PolicyType == "StepScaling" && (in.MetricValue == nil || in.BreachThreshold == nil):
 			return wire.Errorf("ValidationError", "You must specify MetricValue and BreachThreshold to execute a step scaling policy.")
 		}

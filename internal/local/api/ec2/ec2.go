@@ -37,6 +37,8 @@ type Instance struct {
 	LaunchedAt, StateAt                        time.Time
 	// InterruptAt is when a Spot instance will be reclaimed; zero: no notice given.
 	InterruptAt time.Time
+	// Warm says that it is in a warm pool, where agents that were told to look do not join a cluster.
+	Warm bool
 }
 
 // Template is a launch template with all its versions. Key: id.
@@ -91,6 +93,12 @@ type Service struct {
 
 // OnLaunch says in which zones nothing can be launched; call it before the first request.
 func (s *Service) OnLaunch(zoneDown func(zone string) bool) { s.zoneDown = zoneDown }
+
+// Down says whether nothing can be launched in a zone.
+func (s *Service) Down(zone string) bool { return s.down(zone) }
+
+// ZoneID is a zone's id, which is the same for all accounts.
+func (s *Service) ZoneID(zone string) string { return s.zoneID(zone) }
 
 func (s *Service) down(zone string) bool { return s.zoneDown != nil && s.zoneDown(zone) }
 

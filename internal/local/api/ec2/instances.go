@@ -31,12 +31,13 @@ type Launch struct {
 	SecurityGroups                            []string
 	Profile                                   string
 	Spot                                      bool
+	Warm                                      bool // into a warm pool
 	Tags                                      []ec2api.Tag
 }
 
 // Launch adds one instance in tx; it is pending until the loop has started it.
 func (s *Service) Launch(tx *state.Tx, l Launch) (*Instance, error) {
-	i := &Instance{ID: newID("i"), State: "pending", LaunchedAt: s.now(), StateAt: s.now(), Spot: l.Spot, Tags: l.Tags}
+	i := &Instance{ID: newID("i"), State: "pending", LaunchedAt: s.now(), StateAt: s.now(), Spot: l.Spot, Warm: l.Warm, Tags: l.Tags}
 	if l.TemplateID != "" || l.TemplateName != "" {
 		t, err := s.template(tx, wire.NonEmpty(l.TemplateID), wire.NonEmpty(l.TemplateName))
 		if err != nil {
@@ -111,6 +112,56 @@ func (s *Service) Terminate(tx *state.Tx, id, reason string) {
 		return
 	}
 	s.instances.Modify(tx, id, func(i *Instance) { i.State, i.StateReason, i.StateAt = "shutting-down", reason, s.now() })
+}
+
+// Stop begins to stop an instance in tx: its agent loses its connection, what runs there ends.
+func (s *Service) Stop(tx *state.Tx, id string) {
+	if i, ok := s.instances.Get(tx, id); ok && i.State == "running" {
+		s.instances.Modify(tx, id, func(i *Instance) { i.State, i.StateAt = "stopping", s.now() })
+		s.cut(tx, id)
+	}
+}
+
+// EnterPool says that an instance is in a warm pool now, LeavePool that it is not: it is started if it was
+// stopped, and joins its cluster.
+func (s *Service) EnterPool(tx *state.Tx, id string) {
+	s.instances.Modify(tx, id, func(i *Instance) { i.Warm = true })
+}
+
+// LeavePool is the opposite of EnterPool.
+func (s *Service) LeavePool(tx *state.Tx, id string) {
+	s.instances.Modify(tx, id, func(i *Instance) {
+		i.Warm = false
+		if i.State == "stopped" || i.State == "stopping" {
+			i.State, i.StateAt = "pending", s.now()
+		}
+	})
+	if i, ok := s.instances.Get(tx, id); ok && i.State == "running" {
+		s.join(tx, i)
+	}
+}
+
+// cut ends what runs on an instance that stops, and its agent's connection.
+func (s *Service) cut(tx *state.Tx, id string) {
+	var arns, tasks []string
+	for arn := range s.ecs.InstancesByEC2.Get(tx, id) {
+		arns = append(arns, arn)
+		for key, t := range s.ecs.TasksByInstance.Get(tx, arn) {
+			if t.DesiredStatus != "STOPPED" {
+				tasks = append(tasks, key)
+			}
+		}
+	}
+	for _, key := range tasks {
+		s.ecs.Tasks.Modify(tx, key, func(t *state.Task) {
+			t.DesiredStatus, t.StopCode = "STOPPED", "TerminationNotice"
+			t.StoppedReason = "Host EC2 (instance " + id + ") stopped/terminated."
+			t.StoppingAt, t.Version = s.now(), t.Version+1
+		})
+	}
+	for _, arn := range arns {
+		s.ecs.ContainerInstances.Modify(tx, arn, func(c *state.ContainerInstance) { c.AgentConnected, c.Version = false, c.Version+1 })
+	}
 }
 
 // All are the instances there are, those that were terminated in the last hour included.

@@ -63,7 +63,7 @@ func (s *Service) step() (time.Duration, error) {
 					next = left
 				}
 			}
-			wait, moves := map[string]time.Duration{"pending": bootTime, "shutting-down": shutdownTime, "terminated": forgottenTime}[i.State]
+			wait, moves := map[string]time.Duration{"pending": bootTime, "stopping": shutdownTime, "shutting-down": shutdownTime, "terminated": forgottenTime}[i.State]
 			if !moves {
 				continue
 			}
@@ -95,7 +95,7 @@ func (s *Service) move(tx *state.Tx, id string) {
 	if !ok {
 		return
 	}
-	to := map[string]string{"pending": "running", "shutting-down": "terminated"}[i.State]
+	to := map[string]string{"pending": "running", "stopping": "stopped", "shutting-down": "terminated"}[i.State]
 	switch {
 	case to == "" && i.State == "terminated":
 		s.instances.Delete(tx, id)
@@ -151,6 +151,23 @@ func settingValue(text string) string {
 
 func (s *Service) join(tx *state.Tx, i *Instance) {
 	settings := agentConfig(i.UserData)
+	if i.Warm && settings["ECS_WARM_POOLS_CHECK"] == "true" {
+		return // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/using-warm-pool.html
+	}
+	again := false
+	var known []string
+	for arn, ci := range s.ecs.InstancesByEC2.Get(tx, i.ID) {
+		if ci.Status != "INACTIVE" {
+			known = append(known, arn)
+		}
+	}
+	for _, arn := range known { // it was stopped, or warm: the agent comes back under its old name
+		again = true
+		s.ecs.ContainerInstances.Modify(tx, arn, func(c *state.ContainerInstance) { c.AgentConnected, c.Version = true, c.Version+1 })
+	}
+	if again {
+		return
+	}
 	name := cmp.Or(settings["ECS_CLUSTER"], "default") // as the agent does
 	cluster, ok := s.ecs.Clusters.Get(tx, name)
 	if !ok || cluster.Status != "ACTIVE" {
