@@ -17,7 +17,7 @@ type Observer interface {
 // smaller; it returns at once.
 type Actor interface {
 	SetDesired(ctx context.Context, group string, n int) error
-	Drain(ctx context.Context, instance string, deadline time.Time) error
+	Drain(ctx context.Context, cluster, instance string, deadline time.Time) error
 }
 
 // Scalers says who else changes sizes.
@@ -63,7 +63,7 @@ func (e *Engine) Step(ctx context.Context) ([]Decision, error) {
 				errs = append(errs, fmt.Errorf("setting group %s to %d instances: %w", d.Group, d.To, err))
 			}
 		case Shrink:
-			if err := e.Actor.Drain(ctx, d.Instance, now.Add(e.Config.Deadline)); err != nil {
+			if err := e.Actor.Drain(ctx, e.Cluster, d.Instance, now.Add(e.Config.Deadline)); err != nil {
 				errs = append(errs, fmt.Errorf("draining %s: %w", d.EC2ID, err))
 			}
 		case Hold, Blocked:

@@ -114,12 +114,12 @@ func (p *controllerPort) drainState(ctx context.Context, cluster string, f *flee
 			}
 		}
 	}
-	return s, p.hooks(ctx, f, s)
+	return s, p.hooks(ctx, cluster, f, s)
 }
 
 // hooks finds the instances whose group waits to terminate them, without events: a group says so of
 // each member.
-func (p *controllerPort) hooks(ctx context.Context, f *fleet, s *drain.State) error {
+func (p *controllerPort) hooks(ctx context.Context, cluster string, f *fleet, s *drain.State) error {
 	for _, g := range f.groups {
 		name := aws.ToString(g.AutoScalingGroupName)
 		var of []drain.Hook
@@ -147,7 +147,14 @@ func (p *controllerPort) hooks(ctx context.Context, f *fleet, s *drain.State) er
 				h.EC2ID = aws.ToString(m.InstanceId)
 				if i := s.Find(h.EC2ID); i != nil {
 					i.Hook, i.Lifecycle = &h, string(m.LifecycleState)
-				} else {
+					continue
+				}
+				// It may have joined since the instances were read, and have tasks: then the next turn sees it.
+				arn, err := p.inCluster(ctx, cluster, h.EC2ID)
+				if err != nil {
+					return fmt.Errorf("looking for %s in the cluster: %w", h.EC2ID, err)
+				}
+				if arn == "" {
 					s.Orphans = append(s.Orphans, h)
 				}
 			}

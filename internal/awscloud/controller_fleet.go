@@ -52,6 +52,9 @@ func (p *controllerPort) fleet(ctx context.Context, cluster string) (*fleet, err
 	if err := p.readHosts(ctx, cluster, f); err != nil {
 		return nil, fmt.Errorf("reading container instances: %w", err)
 	}
+	if err := p.readLatecomers(ctx, cluster, f); err != nil {
+		return nil, fmt.Errorf("reading the tasks of instances that drain: %w", err)
+	}
 	if err := p.readGroups(ctx, cluster, f); err != nil {
 		return nil, fmt.Errorf("reading Auto Scaling groups: %w", err)
 	}
@@ -157,6 +160,67 @@ func (p *controllerPort) readHosts(ctx context.Context, cluster string, f *fleet
 		}
 	}
 	return nil
+}
+
+// readLatecomers asks again for the tasks of instances that drain and seem to have none: while the tasks were
+// read such an instance may still have taken some, and as an empty one it would be terminated under them. A
+// list made after it was seen DRAINING is whole: ECS places nothing there any more.
+func (p *controllerPort) readLatecomers(ctx context.Context, cluster string, f *fleet) error {
+	held := map[string]bool{}
+	for _, t := range f.tasks {
+		if svc := f.byName[serviceName(t)]; svc.SchedulingStrategy != types.SchedulingStrategyDaemon {
+			held[aws.ToString(t.ContainerInstanceArn)] = true
+		}
+	}
+	var arns []string
+	for _, h := range f.hosts {
+		if aws.ToString(h.Status) != "DRAINING" || held[aws.ToString(h.ContainerInstanceArn)] {
+			continue
+		}
+		for _, status := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
+			pages := ecs.NewListTasksPaginator(p.ecs, &ecs.ListTasksInput{Cluster: &cluster, ContainerInstance: h.ContainerInstanceArn, DesiredStatus: status})
+			for pages.HasMorePages() {
+				out, err := pages.NextPage(ctx)
+				if says(err, "container instance was not found") { // it has gone since
+					break
+				}
+				if err != nil {
+					return err
+				}
+				for _, arn := range out.TaskArns {
+					if !slices.ContainsFunc(f.tasks, func(t types.Task) bool { return aws.ToString(t.TaskArn) == arn }) {
+						arns = append(arns, arn)
+					}
+				}
+			}
+		}
+	}
+	for chunk := range slices.Chunk(arns, describeBatch) {
+		out, err := p.ecs.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &cluster, Tasks: chunk})
+		if err != nil {
+			return err
+		}
+		for _, t := range out.Tasks {
+			if aws.ToString(t.LastStatus) != "STOPPED" {
+				f.tasks = append(f.tasks, t)
+			}
+		}
+	}
+	return nil
+}
+
+func serviceName(t types.Task) string {
+	name, _ := serviceOf(t)
+	return name
+}
+
+// inCluster is the ARN of the container instance that an EC2 instance is now; empty: it is none.
+func (p *controllerPort) inCluster(ctx context.Context, cluster, id string) (string, error) {
+	out, err := p.ecs.ListContainerInstances(ctx, &ecs.ListContainerInstancesInput{Cluster: &cluster, Filter: aws.String("ec2InstanceId == " + id)})
+	if err != nil || len(out.ContainerInstanceArns) == 0 {
+		return "", err
+	}
+	return out.ContainerInstanceArns[0], nil
 }
 
 func (p *controllerPort) readGroups(ctx context.Context, cluster string, f *fleet) error {

@@ -501,14 +501,21 @@ func cleanTag(s string) string {
 	return s[:min(len(s), 256)]
 }
 
-func (p *rotatePort) DrainFor(ctx context.Context, m rotate.Member, drop bool, deadline time.Time, force bool) error {
+func (p *rotatePort) DrainFor(ctx context.Context, cluster string, m rotate.Member, drop bool, deadline time.Time, force bool) error {
 	mark := &drain.Mark{Deadline: deadline, Policy: drain.Abort, Terminate: true, Replace: !drop, By: drain.ByRotate}
 	if force {
 		mark.Policy = drain.Force
 	}
 	if m.Instance == "" {
-		// It never joined the cluster, so nothing runs on it.
-		return ignoreGone(p.Terminate(ctx, m.EC2ID, drop))
+		// It may have joined since the instances were read, and have tasks.
+		arn, err := p.inCluster(ctx, cluster, m.EC2ID)
+		if err != nil {
+			return err
+		}
+		if arn == "" { // it never joined, so nothing runs on it
+			return ignoreGone(p.Terminate(ctx, m.EC2ID, drop))
+		}
+		m.Instance = arn
 	}
 	return ignoreGone(p.Mark(ctx, m.Instance, mark))
 }

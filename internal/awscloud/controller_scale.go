@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	astypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
 	"github.com/slipway-ecs/slipway/internal/autoscale"
@@ -32,7 +33,17 @@ func (p *controllerPort) SetDesired(ctx context.Context, group string, n int) er
 	return err
 }
 
-func (p *controllerPort) Drain(ctx context.Context, instance string, deadline time.Time) error {
+func (p *controllerPort) Drain(ctx context.Context, cluster, instance string, deadline time.Time) error {
+	// Since the cluster was read someone may have asked for a drain of another kind: that stands.
+	out, err := p.ecs.DescribeContainerInstances(ctx, &ecs.DescribeContainerInstancesInput{Cluster: &cluster, ContainerInstances: []string{instance}, Include: []types.ContainerInstanceField{types.ContainerInstanceFieldTags}})
+	if err != nil {
+		return trouble(err)
+	}
+	for _, h := range out.ContainerInstances {
+		if aws.ToString(h.Status) != "ACTIVE" || marked(h) {
+			return nil
+		}
+	}
 	return p.Mark(ctx, instance, &drain.Mark{Deadline: deadline, Policy: drain.Abort, Terminate: true, By: drain.ByAutoscale})
 }
 
@@ -49,7 +60,7 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 			x.Group, x.InService, x.Protected = aws.ToString(m.AutoScalingGroupName), aws.ToString(m.LifecycleState) == "InService", aws.ToBool(m.ProtectedFromScaleIn)
 			x.Leaving = strings.HasPrefix(aws.ToString(m.LifecycleState), "Terminat")
 		}
-		x.Leaving = x.Leaving || x.Status == "DRAINING" || slices.ContainsFunc(h.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == drain.Tag })
+		x.Leaving = x.Leaving || x.Status == "DRAINING" || marked(h)
 		at[x.ID] = len(s.Hosts)
 		s.Hosts = append(s.Hosts, x)
 	}
@@ -82,11 +93,21 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 		s.Hosts[k].Tasks = append(s.Hosts[k].Tasks, x)
 	}
 	s.Slack = map[string]int{}
+	now, err := p.again(ctx, cluster, f, placed, primary)
+	if err != nil {
+		return nil, fmt.Errorf("reading services again: %w", err)
+	}
 	for _, svc := range f.services {
 		if c := svc.DeploymentConfiguration; c != nil && c.MinimumHealthyPercent != nil && c.MaximumPercent != nil {
 			s.Slack[aws.ToString(svc.ServiceName)] = capacity.Slack(int(svc.DesiredCount), int(svc.RunningCount), int(svc.RunningCount), int(*c.MinimumHealthyPercent), int(*c.MaximumPercent))
 		}
-		if n := lacks(svc, placed[aws.ToString(svc.ServiceName)], primary[aws.ToString(svc.ServiceName)]); n > 0 {
+		n := lacks(svc, placed[aws.ToString(svc.ServiceName)], primary[aws.ToString(svc.ServiceName)])
+		if n > 0 {
+			// The less of what it lacked before its tasks were read and after: one that was made smaller
+			// meanwhile lacks nothing.
+			n = min(n, lacks(now[aws.ToString(svc.ServiceName)], placed[aws.ToString(svc.ServiceName)], primary[aws.ToString(svc.ServiceName)]))
+		}
+		if n > 0 {
 			group := "service:" + aws.ToString(svc.ServiceName)
 			s.Wanted = append(s.Wanted, autoscale.Wanted{Name: aws.ToString(svc.ServiceName), Count: n, Need: f.need(aws.ToString(svc.TaskDefinition), group, &svc)})
 		}
@@ -128,6 +149,10 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 	return s, nil
 }
 
+func marked(h types.ContainerInstance) bool {
+	return slices.ContainsFunc(h.Tags, func(t types.Tag) bool { return aws.ToString(t.Key) == drain.Tag })
+}
+
 // newcomers frees, on each host that was given tasks after the tasks were read, what these hold: they are
 // among the tasks that seem to have no place yet, and counted twice the cluster would grow for them again.
 // Such a host is Changing.
@@ -143,6 +168,29 @@ func newcomers(f *fleet, hosts []autoscale.Host) {
 			hosts[k].Used, hosts[k].Changing = held[arn], true
 		}
 	}
+}
+
+// again reads the services that seem to lack tasks once more, after the tasks. One that is gone lacks none.
+func (p *controllerPort) again(ctx context.Context, cluster string, f *fleet, placed, primary map[string]int) (map[string]types.Service, error) {
+	var names []string
+	for _, svc := range f.services {
+		if name := aws.ToString(svc.ServiceName); lacks(svc, placed[name], primary[name]) > 0 {
+			names = append(names, name)
+		}
+	}
+	now := map[string]types.Service{}
+	for chunk := range slices.Chunk(names, 10) { // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_DescribeServices.html
+		out, err := p.ecs.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: &cluster, Services: chunk})
+		if err != nil {
+			return nil, err
+		}
+		for _, svc := range out.Services {
+			if aws.ToString(svc.Status) == "ACTIVE" {
+				now[aws.ToString(svc.ServiceName)] = svc
+			}
+		}
+	}
+	return now, nil
 }
 
 // pinned says why a task cannot be moved, as a scale-in sees it.

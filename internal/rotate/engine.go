@@ -24,7 +24,7 @@ type Groups interface {
 
 // Instances asks for instances to be drained; the drain engine does it.
 type Instances interface {
-	DrainFor(ctx context.Context, m Member, drop bool, deadline time.Time, force bool) error
+	DrainFor(ctx context.Context, cluster string, m Member, drop bool, deadline time.Time, force bool) error
 	ReopenFor(ctx context.Context, cluster string, m Member) error
 }
 
@@ -91,7 +91,7 @@ func (e *Engine) act(ctx context.Context, a Action) error {
 	case SetDesired:
 		return e.Groups.SetDesired(ctx, a.Group, a.To)
 	case Drain:
-		return e.Instances.DrainFor(ctx, a.Member, a.Drop, a.Deadline, a.Force)
+		return e.Instances.DrainFor(ctx, e.Cluster, a.Member, a.Drop, a.Deadline, a.Force)
 	case Reopen:
 		return e.Instances.ReopenFor(ctx, e.Cluster, a.Member)
 	case Save:
