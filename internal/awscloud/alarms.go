@@ -2,6 +2,8 @@ package awscloud
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -16,7 +18,7 @@ import (
 
 type alarmPort struct{ api *cloudwatch.Client }
 
-// descriptionPrefix is followed by the metric's name in Slipway's terms.
+// descriptionPrefix is followed by the metric's name in Slipway's terms and what watched gives.
 const descriptionPrefix = "Slipway: "
 
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_DescribeAlarms.html
@@ -29,9 +31,15 @@ func (p alarmPort) Alarms(ctx context.Context, prefix string) ([]deploy.Alarm, e
 			return nil, err
 		}
 		for _, a := range page.MetricAlarms {
-			metric, ours := strings.CutPrefix(aws.ToString(a.AlarmDescription), descriptionPrefix)
+			text, ours := strings.CutPrefix(aws.ToString(a.AlarmDescription), descriptionPrefix)
 			if !ours {
 				continue
+			}
+			metric, mark, marked := strings.Cut(text, " ")
+			now := &cloudwatch.PutMetricAlarmInput{Namespace: a.Namespace, MetricName: a.MetricName, Statistic: a.Statistic, ExtendedStatistic: a.ExtendedStatistic, Dimensions: a.Dimensions,
+				ComparisonOperator: a.ComparisonOperator, TreatMissingData: a.TreatMissingData, Metrics: a.Metrics, OKActions: a.OKActions, ActionsEnabled: a.ActionsEnabled}
+			if marked && mark != watched(now) {
+				metric += " (changed)"
 			}
 			period := aws.ToInt32(a.Period)
 			for _, m := range a.Metrics {
@@ -83,11 +91,37 @@ func (p alarmPort) PutAlarm(ctx context.Context, w deploy.Alarm) error {
 	default:
 		return &deploy.RefusedError{Reason: "not supported: an alarm on " + w.Metric}
 	}
+	in.ActionsEnabled = aws.Bool(true)
+	in.AlarmDescription = aws.String(descriptionPrefix + w.Metric + " " + watched(in))
 	_, err := p.api.PutMetricAlarm(ctx, in)
 	if is(err, "ValidationError") && says(err, "not supported: ") {
 		return fmt.Errorf("%w: %w", deploy.ErrUnavailable, err)
 	}
 	return err
+}
+
+// watched is the same for alarms that look at the same thing in the same way. It is kept in the
+// description, so that an alarm that somebody points elsewhere is seen to be another.
+func watched(in *cloudwatch.PutMetricAlarmInput) string {
+	var b strings.Builder
+	stat := func(namespace, metric, stat string, ds []types.Dimension) {
+		fmt.Fprintf(&b, "%s %s %s", namespace, metric, stat)
+		var pairs []string
+		for _, d := range ds {
+			pairs = append(pairs, aws.ToString(d.Name)+"="+aws.ToString(d.Value))
+		}
+		fmt.Fprintln(&b, sorted(pairs))
+	}
+	stat(aws.ToString(in.Namespace), aws.ToString(in.MetricName), string(in.Statistic)+aws.ToString(in.ExtendedStatistic), in.Dimensions)
+	for _, m := range in.Metrics {
+		fmt.Fprintln(&b, aws.ToString(m.Id), aws.ToString(m.Expression), m.ReturnData == nil || *m.ReturnData)
+		if s := m.MetricStat; s != nil && s.Metric != nil {
+			stat(aws.ToString(s.Metric.Namespace), aws.ToString(s.Metric.MetricName), aws.ToString(s.Stat), s.Metric.Dimensions)
+		}
+	}
+	fmt.Fprintln(&b, in.ComparisonOperator, aws.ToString(in.TreatMissingData), sorted(in.OKActions), aws.ToBool(in.ActionsEnabled))
+	sum := sha256.Sum256([]byte(b.String()))
+	return hex.EncodeToString(sum[:4])
 }
 
 func dimensions(pairs ...string) (out []types.Dimension) {

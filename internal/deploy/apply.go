@@ -184,7 +184,7 @@ func (r *run) rule(ctx context.Context) error {
 		switch {
 		case r.d.alternate != nil && have.TargetGroup == want.Standby:
 			want.TargetGroup, want.Standby = want.Standby, want.TargetGroup
-		case have.TargetGroup != "" && have.TargetGroup != want.TargetGroup && r.o.service != nil:
+		case have.TargetGroup != want.TargetGroup && r.o.service != nil && slices.ContainsFunc(r.o.targetGroups, func(tg TargetGroup) bool { return tg.ARN == have.TargetGroup }):
 			// Traffic stays where the tasks are until the new group has some; see tidy.
 			want.TargetGroup, want.Standby = have.TargetGroup, r.d.targetGroup.ARN
 		}
@@ -265,6 +265,7 @@ func (r *run) service(ctx context.Context) error {
 		return nil
 	}
 	want.TaskDefinition = r.d.definition.ARN
+	want.Tags = merged(want.Tags, map[string]string{tagRevision: revisionName(want.TaskDefinition)})
 	if r.d.alternate != nil {
 		want.LoadBalancers[0].Rule = r.out.Rule
 	}

@@ -13,7 +13,9 @@ const (
 	tagOwner   = "slipway:service" // cluster/service that a resource was made for
 	tagContent = "slipway:content" // digest of a task definition's content
 	tagRelease = "slipway:release"
-	tagDone    = "slipway:done:" // + name of a one-off step that succeeded with this revision
+	// tagRevision is of a service: the revision Slipway last had it run, family:revision.
+	tagRevision = "slipway:revision"
+	tagDone     = "slipway:done:" // + name of a one-off step that succeeded with this revision
 )
 
 func (r Ref) owner() string { return clusterName(r.Cluster) + "/" + r.Service }

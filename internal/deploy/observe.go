@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // observed is what AWS has of a service. Every resource may be missing.
@@ -119,6 +121,11 @@ func (e *Engine) observeFor(ctx context.Context, d desired) (observed, error) {
 		if o.live, err = e.ports.Rules.Rules(ctx, d.rule.Listener); err != nil {
 			return o, fmt.Errorf("reading the listener's rules: %w", err)
 		}
+		for _, r := range o.live { // one that somebody points elsewhere is still the service's
+			if r.Owner == d.ref.owner() && !slices.ContainsFunc(o.rules, func(x Rule) bool { return x.ARN == r.ARN }) && o.rule(r.Listener) == nil {
+				o.rules = append(o.rules, r)
+			}
+		}
 	}
 	if d.registry != nil && o.registries == nil {
 		if err := e.observeRegistries(ctx, d.ref, &o); err != nil {
@@ -130,14 +137,16 @@ func (e *Engine) observeFor(ctx context.Context, d desired) (observed, error) {
 			return o, err
 		}
 	}
-	o.reusable, err = e.reusable(ctx, d, o.definition)
+	o.reusable, err = e.reusable(ctx, d, o)
 	return o, err
 }
 
 // reusable finds a revision with the wanted content, so that nothing is registered for nothing.
-func (e *Engine) reusable(ctx context.Context, d desired, current *TaskDefinition) (*TaskDefinition, error) {
+func (e *Engine) reusable(ctx context.Context, d desired, o observed) (*TaskDefinition, error) {
 	want := d.definition.Tags[tagContent]
-	if current != nil && current.Tags[tagContent] == want && current.Status != "INACTIVE" {
+	current := o.definition
+	stranger := current != nil && o.stranger()
+	if current != nil && !stranger && current.Tags[tagContent] == want && current.Status != "INACTIVE" {
 		return current, nil
 	}
 	arns, err := e.ports.TaskDefinitions.Revisions(ctx, d.definition.Family)
@@ -149,11 +158,34 @@ func (e *Engine) reusable(ctx context.Context, d desired, current *TaskDefinitio
 		if err != nil {
 			return nil, fmt.Errorf("reading task definition %s: %w", arn, err)
 		}
+		if stranger && arn == current.ARN {
+			continue
+		}
 		if td != nil && td.Tags[tagContent] == want && td.Tags[tagOwner] == d.ref.owner() {
 			return td, nil
 		}
 	}
 	return nil, nil
+}
+
+// stranger says that the service runs a revision somebody else registered after the one Slipway had it
+// run: its tags may be copied from that one and say nothing of its content. An older revision is one
+// that ECS or somebody went back to.
+func (o observed) stranger() bool {
+	number := func(name string) (string, int) {
+		family, n, _ := strings.Cut(revisionName(name), ":")
+		revision, err := strconv.Atoi(n)
+		if err != nil {
+			return family, 0
+		}
+		return family, revision
+	}
+	if o.service == nil || o.service.Tags[tagRevision] == "" {
+		return false
+	}
+	family, ours := number(o.service.Tags[tagRevision])
+	runs, theirs := number(o.service.TaskDefinition)
+	return family != runs || theirs > ours
 }
 
 func (o observed) targetGroup(name string) *TargetGroup {

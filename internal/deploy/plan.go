@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/slipway-ecs/slipway/internal/listener"
 	"github.com/slipway-ecs/slipway/internal/service"
@@ -120,6 +121,9 @@ func plan(d desired, o observed) (Plan, error) {
 		}
 	} else {
 		c.Name = revisionName(o.reusable.ARN)
+		if o.definition != nil && o.definition.ARN != o.reusable.ARN {
+			c.Fields = definitionFields(*o.definition, d.definition)
+		}
 	}
 	add(c)
 	if c, ok := scheduleChange(d, o); ok {
@@ -182,7 +186,7 @@ func (c *Change) field(path string, from, to any) {
 // tags compares only the keys that are wanted: other tools may add theirs.
 func (c *Change) tags(have, want map[string]string) {
 	for _, k := range slices.Sorted(maps.Keys(want)) {
-		if k != tagRelease && have[k] != want[k] {
+		if k != tagRelease && k != tagRevision && have[k] != want[k] {
 			c.field("tags."+k, have[k], want[k])
 		}
 	}
@@ -199,6 +203,12 @@ func show(v any) string {
 	}
 	if rv := reflect.ValueOf(v); (rv.Kind() == reflect.Slice || rv.Kind() == reflect.Map) && rv.Len() == 0 {
 		return ""
+	}
+	if rv := reflect.ValueOf(v); rv.Kind() == reflect.Pointer {
+		if rv.IsNil() {
+			return ""
+		}
+		return show(rv.Elem().Interface())
 	}
 	if k := reflect.ValueOf(v).Kind(); k == reflect.Struct || k == reflect.Slice || k == reflect.Map {
 		data, err := json.Marshal(v)
@@ -322,27 +332,51 @@ func allocate(live []Rule, want Rule, have *Rule) (int, error) {
 	return priority, nil
 }
 
+// definitionFields names what differs of two task definitions, containers by their names: every field
+// that is content.
 func definitionFields(have, want TaskDefinition) []Field {
 	var c Change
-	c.field("network_mode", have.NetworkMode, want.NetworkMode)
-	c.field("cpu", have.CPU, want.CPU)
-	c.field("memory", have.Memory, want.Memory)
-	c.field("task_role", have.TaskRole, want.TaskRole)
-	c.field("execution_role", have.ExecutionRole, want.ExecutionRole)
-	c.field("log_options", have.LogOptions, want.LogOptions)
+	hv, wv := reflect.ValueOf(have), reflect.ValueOf(want)
+	for i := range wv.NumField() {
+		f := wv.Type().Field(i)
+		if f.Tag.Get("json") == "-" || f.Name == "Containers" || f.Name == "Family" {
+			continue
+		}
+		c.field(fieldName(f.Name), hv.Field(i).Interface(), wv.Field(i).Interface())
+	}
+	byName := func(in []service.Container, name string) int {
+		return slices.IndexFunc(in, func(x service.Container) bool { return x.Name == name })
+	}
 	for i, w := range want.Containers {
 		path := "containers." + w.Name
-		h := slices.IndexFunc(have.Containers, func(x service.Container) bool { return x.Name == w.Name })
+		h := byName(have.Containers, w.Name)
 		if h < 0 {
 			c.field(path, "", "added")
 			continue
 		}
 		hv, wv := reflect.ValueOf(have.Containers[h]), reflect.ValueOf(want.Containers[i])
 		for f := range wv.NumField() {
-			c.field(path+"."+strings.ToLower(wv.Type().Field(f).Name), hv.Field(f).Interface(), wv.Field(f).Interface())
+			c.field(path+"."+fieldName(wv.Type().Field(f).Name), hv.Field(f).Interface(), wv.Field(f).Interface())
+		}
+	}
+	for _, h := range have.Containers {
+		if byName(want.Containers, h.Name) < 0 {
+			c.field("containers."+h.Name, "there", "")
 		}
 	}
 	return c.Fields
+}
+
+// fieldName writes a field's name as plans have it: ReadOnlyRoot is read_only_root.
+func fieldName(name string) string {
+	var b strings.Builder
+	for i, r := range name {
+		if unicode.IsUpper(r) && i > 0 && unicode.IsLower(rune(name[i-1])) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }
 
 // serviceChange says what differs of the service and whether ECS has to replace its tasks for it.
