@@ -185,14 +185,33 @@ func daemons(s *State) (most placement.Resources) {
 
 // unplaced places what is wanted, the largest first, and returns what is left of it with the reasons.
 func unplaced(wanted []Wanted, hosts []*placement.Instance) (left []Wanted, why []string) {
-	wanted = slices.Clone(wanted)
+	wanted = merged(wanted)
 	slices.SortStableFunc(wanted, func(a, b Wanted) int { return size(b.Need) - size(a.Need) })
+	var room *rooms
+	if len(wanted)*len(hosts) > manyPairs {
+		room = newRooms(hosts)
+	}
 	for _, w := range wanted {
-		need := w.Need
+		need, n := w.Need, 0
+		if room != nil && plain(&need) {
+			if n = room.place(&need, w.Count); n == w.Count {
+				continue
+			}
+			if len(why) >= mostReasons {
+				w.Count -= n
+				left, why = append(left, w), append(why, fmt.Sprintf("%d tasks of %s fit on no instance", w.Count, w.Name))
+				continue
+			}
+		}
 		batch, err := placement.NewBatch(&need, hosts)
-		n := 0
-		for err == nil && n < w.Count && batch.Next() != nil {
-			n++
+		for err == nil && n < w.Count {
+			h := batch.Next()
+			if h == nil {
+				break
+			}
+			if n++; room != nil {
+				room.changed(h)
+			}
 		}
 		if n == w.Count {
 			continue
@@ -210,6 +229,9 @@ func unplaced(wanted []Wanted, hosts []*placement.Instance) (left []Wanted, why 
 	}
 	return left, why
 }
+
+// mostReasons is of how many services it is said in full why they have no room, where very many have none.
+const mostReasons = 20
 
 func size(r placement.Request) int { return r.CPU*4 + r.Memory }
 
