@@ -13,6 +13,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/servicediscovery"
 	"github.com/slipway-ecs/slipway/internal/local/api/sns"
 	"github.com/slipway-ecs/slipway/internal/local/api/sqs"
+	"github.com/slipway-ecs/slipway/internal/local/connect"
 	"github.com/slipway-ecs/slipway/internal/local/delivery"
 	"github.com/slipway-ecs/slipway/internal/local/dns"
 	"github.com/slipway-ecs/slipway/internal/local/emit"
@@ -26,6 +27,7 @@ type around struct {
 	sns  *sns.Service
 	bus  *events.Service
 	dns  *dns.Server
+	mesh *connect.Mesh
 	runs []func(context.Context) error // their loops
 }
 
@@ -71,7 +73,12 @@ func (l *Local) registerAround(files string) error {
 		return err
 	}
 	l.serveTasks(a.dns)
-	a.runs = append(a.runs, a.sqs.Run, a.sns.Run, deliverer.Run, a.bus.Run, schedules.Run, emitter.Run, names.Run, a.dns.Run)
+	mesh := connect.Config{State: l.ecs, Namespace: names.NamespaceName, Log: cfg.Log}
+	if rt, ok := l.runtime.(interface{ Gateway() string }); ok && l.runtime.Name() == "docker" {
+		mesh.Host = rt.Gateway() // the sandbox's tasks reach all of the loopback network
+	}
+	a.mesh = connect.New(mesh)
+	a.runs = append(a.runs, a.mesh.Run, a.sqs.Run, a.sns.Run, deliverer.Run, a.bus.Run, schedules.Run, emitter.Run, names.Run, a.dns.Run)
 	return nil
 }
 

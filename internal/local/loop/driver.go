@@ -221,6 +221,9 @@ func (d *driver) prepare(ctx context.Context, t *state.Task) bool {
 	if t.ENI != nil {
 		spec.Hostname = hostname(t.ENI.PrivateIP)
 	}
+	if d.l.cfg.Names != nil {
+		spec.Hosts = d.l.cfg.Names(t)
+	}
 	d.def = def
 	for k := range def.ContainerDefinitions {
 		c := &def.ContainerDefinitions[k] // as it is, it is shared by all tasks

@@ -39,6 +39,8 @@ type TasksConfig struct {
 	Env    []string // KEY=value for every container: how it reaches this AWS
 	// Agent is what tasks find in their networks; nil: nothing.
 	Agent *Agent
+	// Names are names for the containers' hosts files; nil: none.
+	Names func(*state.Task) []runtime.Host
 	// VolumeDir is where volumes without a host path live while their task does; "": such tasks fail.
 	VolumeDir string
 	// Starts is how many tasks may be starting at the same time; 0 means 16.

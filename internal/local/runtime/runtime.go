@@ -83,7 +83,11 @@ type TaskSpec struct {
 	NetworkMode string // bridge, awsvpc, host, none
 	Hostname    string
 	Ports       []Port // of all containers
+	Hosts       []Host // for the containers' /etc/hosts
 }
+
+// Host is a name in /etc/hosts.
+type Host struct{ Name, Address string }
 
 // Port is a container port to publish.
 type Port struct {

@@ -191,6 +191,18 @@ func (r *Registry) namespace(tx *state.Tx, ref string) (*Namespace, error) {
 	return n, nil
 }
 
+// NamespaceName is the name of a namespace given by name, id or ARN.
+func (r *Registry) NamespaceName(ref string) (name string) {
+	name = ref
+	_ = r.c.DB.View(func(tx *state.Tx) error {
+		if n, err := r.namespace(tx, ref); err == nil {
+			name = *n.API.Name
+		}
+		return nil
+	})
+	return name
+}
+
 func (r *Registry) deleteNamespace(_ context.Context, in *servicediscoveryapi.DeleteNamespaceInput) (*servicediscoveryapi.DeleteNamespaceOutput, error) {
 	out := &servicediscoveryapi.DeleteNamespaceOutput{}
 	return out, r.c.DB.Update(func(tx *state.Tx) error {

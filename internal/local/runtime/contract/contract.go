@@ -141,7 +141,7 @@ func Run(t *testing.T, rt runtime.Runtime, limits Limits) {
 	begin := func(t *testing.T, spec runtime.ContainerSpec) (runtime.Task, runtime.Container, *Output) {
 		t.Helper()
 		n++
-		task, err := rt.NewTask(ctx, runtime.TaskSpec{ID: fmt.Sprintf("%s-%d", rt.Name(), n), NetworkMode: "bridge", Hostname: "web", Ports: []runtime.Port{{Container: 8080, Protocol: "tcp"}}})
+		task, err := rt.NewTask(ctx, runtime.TaskSpec{ID: fmt.Sprintf("%s-%d", rt.Name(), n), NetworkMode: "bridge", Hostname: "web", Ports: []runtime.Port{{Container: 8080, Protocol: "tcp"}}, Hosts: []runtime.Host{{Name: "cart.shop", Address: "127.255.0.7"}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -247,6 +247,13 @@ func Run(t *testing.T, rt runtime.Runtime, limits Limits) {
 		code, failure := sh.Wait()
 		if text := string(said); err != nil || failure != nil || code != 7 || !strings.Contains(text, "40 100 hello") {
 			t.Errorf("said %q, code %d, %v, %v", text, code, err, failure)
+		}
+	})
+	t.Run("names of other services", func(t *testing.T) {
+		_, c, out := begin(t, runtime.ContainerSpec{Command: []string{"lookup", "cart.shop"}})
+		exit(t, c)
+		if out.String() != "[127.255.0.7] <nil>\n" {
+			t.Errorf("the name is %s", out)
 		}
 	})
 	t.Run("what serves a task inside its network", func(t *testing.T) {

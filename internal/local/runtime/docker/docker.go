@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ import (
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/api/types/image"
+	"github.com/docker/docker/api/types/network"
 	"github.com/docker/docker/client"
 
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
@@ -44,6 +46,9 @@ type engine struct {
 	log   *slog.Logger
 	arch  string // Go's name
 	login func(ref string) (user, password string)
+	// gateway is this machine as containers reach it; "": they do not, the engine runs elsewhere.
+	gateway    string
+	nameserver string // of tasks; "": the engine's own
 
 	mu     sync.Mutex
 	tasks  map[*task]struct{}
@@ -69,6 +74,7 @@ func Open(ctx context.Context, o runtime.Options) (runtime.Runtime, error) {
 		err = fmt.Errorf("the engine runs %s containers; Linux containers are needed", info.OSType)
 	default:
 		e.arch = goArch(info.Architecture)
+		e.gateway = e.findGateway(ctx)
 		err = e.removeContainers(ctx)
 	}
 	if err != nil {
@@ -76,6 +82,33 @@ func Open(ctx context.Context, o runtime.Options) (runtime.Runtime, error) {
 	}
 	return e, nil
 }
+
+// findGateway is the gateway of the network that tasks are in, if it is an address of this machine: with an
+// engine in a virtual machine it is not.
+func (e *engine) findGateway(ctx context.Context) string {
+	n, err := e.api.NetworkInspect(ctx, "bridge", network.InspectOptions{})
+	if err != nil {
+		return "" // an engine may have another default
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return ""
+	}
+	for _, c := range n.IPAM.Config {
+		ip := net.ParseIP(c.Gateway)
+		if ip != nil && slices.ContainsFunc(own, func(a net.Addr) bool { x, ok := a.(*net.IPNet); return ok && x.IP.Equal(ip) }) {
+			return c.Gateway
+		}
+	}
+	return ""
+}
+
+// Gateway is the address of this machine in tasks' networks; "" if it has none.
+func (e *engine) Gateway() string { return e.gateway }
+
+// SetNameserver makes tasks ask the DNS server with the address, at port 53. It must be called before
+// the first task.
+func (e *engine) SetNameserver(address string) { e.nameserver = address }
 
 // hosts are the addresses where an engine may listen, in the order they are tried.
 func hosts() []string {

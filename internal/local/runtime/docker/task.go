@@ -47,7 +47,10 @@ func (e *engine) NewTask(ctx context.Context, spec runtime.TaskSpec) (runtime.Ta
 
 func (t *task) makeNetwork(ctx context.Context) error {
 	config := &container.Config{Hostname: t.spec.Hostname, Labels: t.labels(""), ExposedPorts: nat.PortSet{}}
-	host := &container.HostConfig{LogConfig: noLog, PortBindings: nat.PortMap{}, NetworkMode: "bridge"}
+	host := &container.HostConfig{LogConfig: noLog, PortBindings: nat.PortMap{}, NetworkMode: "bridge", ExtraHosts: extraHosts(t.spec.Hosts)}
+	if t.e.nameserver != "" {
+		host.DNS = []string{t.e.nameserver}
+	}
 	if t.spec.NetworkMode == "none" {
 		host.NetworkMode = "none"
 	} else {
@@ -83,6 +86,15 @@ func (t *task) makeNetwork(ctx context.Context) error {
 		t.ports = state.NetworkSettings.Ports
 	}
 	return nil
+}
+
+// extraHosts are names as the engine takes them for /etc/hosts. The containers of a task share the file
+// of its network.
+func extraHosts(hosts []runtime.Host) (out []string) {
+	for _, h := range hosts {
+		out = append(out, h.Name+":"+h.Address)
+	}
+	return out
 }
 
 // noLog keeps the engine from storing output: it is read from the container directly.

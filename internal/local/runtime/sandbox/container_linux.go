@@ -218,7 +218,7 @@ func (t *task) initConfig(spec runtime.ContainerSpec, img unpacked) (initConfig,
 	dir := filepath.Join(t.dir, spec.Name)
 	cfg := initConfig{Image: img.root, Upper: filepath.Join(dir, "upper"), Work: filepath.Join(dir, "work"), Root: filepath.Join(dir, "root"),
 		Env: environment(img.config, spec.Env), User: spec.User, Dir: spec.WorkingDir, Hostname: spec.Hostname, ReadOnly: spec.ReadOnlyRoot, Reaper: spec.Init, Mounts: spec.Mounts, Ulimits: spec.Ulimits,
-		Address: t.ip, Nameserver: t.s.nameserver, Unprivileged: os.Geteuid() != 0}
+		Address: t.ip, Nameserver: t.s.nameserver, Hosts: t.spec.Hosts, Unprivileged: os.Geteuid() != 0}
 	if cfg.User == "" {
 		cfg.User = img.config.User
 	}

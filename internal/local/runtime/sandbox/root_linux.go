@@ -182,6 +182,9 @@ func writeFiles(cfg initConfig) error {
 		}
 		hosts += addr + "\t" + cfg.Hostname + "\n"
 	}
+	for _, h := range cfg.Hosts {
+		hosts += h.Address + "\t" + h.Name + "\n"
+	}
 	resolv, err := os.ReadFile("/etc/resolv.conf")
 	if err != nil {
 		resolv = nil // a machine without one has no names to resolve

@@ -38,13 +38,14 @@ type initConfig struct {
 	Pid                      int    `json:",omitempty"` // exec: whose namespaces to enter
 	Image, Upper, Work, Root string `json:",omitempty"`
 	Args, Env                []string
-	User, Dir, Hostname      string   `json:",omitempty"`
-	Nameserver               string   `json:",omitempty"` // empty: those of the machine
-	Address                  string   `json:",omitempty"` // for /etc/hosts
-	ReadOnly, Reaper         bool     `json:",omitempty"`
-	Terminal                 bool     `json:",omitempty"` // exec: the outputs are a terminal, and the input too
-	Unprivileged             bool     `json:",omitempty"` // made by a user who is not root
-	Cgroups                  []string `json:",omitempty"`
+	User, Dir, Hostname      string         `json:",omitempty"`
+	Nameserver               string         `json:",omitempty"` // empty: those of the machine
+	Address                  string         `json:",omitempty"` // for /etc/hosts
+	ReadOnly, Reaper         bool           `json:",omitempty"`
+	Terminal                 bool           `json:",omitempty"` // exec: the outputs are a terminal, and the input too
+	Unprivileged             bool           `json:",omitempty"` // made by a user who is not root
+	Cgroups                  []string       `json:",omitempty"`
+	Hosts                    []runtime.Host `json:",omitempty"` // for /etc/hosts
 	Mounts                   []runtime.Mount
 	Ulimits                  []runtime.Ulimit
 }

@@ -72,6 +72,9 @@ func main() {
 			os.Exit(1)
 		}
 		_, _ = io.Copy(os.Stdout, resp.Body)
+	case "lookup":
+		addresses, err := net.LookupHost(os.Args[2])
+		fmt.Println(addresses, err)
 	case "listen":
 		_, err := net.Listen("tcp", os.Args[2])
 		fmt.Println(err)
