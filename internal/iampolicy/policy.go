@@ -118,7 +118,8 @@ func Deployer(s Scope) Document {
 		// These know no resources.
 		allow("Definitions", []string{"ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition"}, "*"),
 		allow("Register", []string{"ecs:RegisterTaskDefinition"}, definition),
-		allow("Tag", []string{"ecs:TagResource"}, definition, service).when(created("ecs:CreateAction", "RegisterTaskDefinition", "CreateService")),
+		// Later too: the service says which release and revision it was last given, a revision which one-off tasks have run.
+		allow("Tag", []string{"ecs:TagResource"}, definition, service),
 		allow("Service", []string{"ecs:CreateService", "ecs:UpdateService", "ecs:DeleteService", "ecs:DescribeServices", "ecs:ListServiceDeployments"}, service),
 		allow("Rollout", []string{"ecs:DescribeServiceDeployments", "ecs:DescribeServiceRevisions", "ecs:StopServiceDeployment", "ecs:ContinueServiceDeployment"},
 			s.arn("ecs", "service-deployment/"+s.Cluster+"/"+s.Service+"/*"), s.arn("ecs", "service-revision/"+s.Cluster+"/"+s.Service+"/*")),
