@@ -42,18 +42,14 @@ func openBridge(owner string) (*bridge, error) {
 			return nil, fmt.Errorf("removing the old bridge: %w", err)
 		}
 	}
-	ipnet, err := freeNet()
-	if err != nil {
-		return nil, err
-	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = name
 	link := &netlink.Bridge{LinkAttrs: attrs}
 	if err := netlink.LinkAdd(link); err != nil {
 		return nil, fmt.Errorf("adding a bridge: %w", err)
 	}
-	b := &bridge{link: link, net: ipnet, used: map[string]bool{}, next: 2}
-	err = netlink.AddrAdd(link, &netlink.Addr{IPNet: &net.IPNet{IP: b.address(1), Mask: ipnet.Mask}})
+	b := &bridge{link: link, used: map[string]bool{}, next: 2}
+	err := b.settle()
 	if err == nil {
 		err = netlink.LinkSetUp(link)
 	}
@@ -65,17 +61,50 @@ func openBridge(owner string) (*bridge, error) {
 	return b, nil
 }
 
-// freeNet is a network no interface of this machine is in.
-func freeNet() (*net.IPNet, error) {
+// settle gives the bridge a network. Another process may choose the same at the same time: both see it, and
+// choose again, each from a place of its own.
+func (b *bridge) settle() error {
+	sum := sha256.Sum256([]byte(b.link.Attrs().Name))
+	for k := range networks {
+		ipnet, err := freeNet(int(sum[k])%networks, b.link)
+		if err != nil {
+			return err
+		}
+		b.net = ipnet
+		own := &netlink.Addr{IPNet: &net.IPNet{IP: b.address(1), Mask: ipnet.Mask}}
+		if err := netlink.AddrAdd(b.link, own); err != nil {
+			return err
+		}
+		if again, err := freeNet(slot(ipnet), b.link); err == nil && again.IP.Equal(ipnet.IP) {
+			return nil
+		}
+		if err := netlink.AddrDel(b.link, own); err != nil {
+			return err
+		}
+	}
+	return errors.New("other processes took every network first")
+}
+
+// networks is how many there are for bridges: the /20 of 198.18.0.0/15.
+const networks = 32
+
+func slot(n *net.IPNet) int {
+	ip := n.IP.To4()
+	return int(ip[1]-18)*16 + int(ip[2])/16
+}
+
+// freeNet is a network no other interface of this machine is in; they are tried from the given one on.
+func freeNet(first int, own netlink.Link) (*net.IPNet, error) {
 	addrs, err := netlink.AddrList(nil, netlink.FAMILY_V4)
 	if err != nil {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
-	for i := range 32 {
+	for k := range networks {
+		i := (first + k) % networks
 		candidate := &net.IPNet{IP: net.IPv4(198, 18+byte(i/16), byte(i%16*16), 0).To4(), Mask: net.CIDRMask(20, 32)}
 		free := true
 		for _, a := range addrs {
-			if candidate.Contains(a.IP) || a.Contains(candidate.IP) {
+			if a.LinkIndex != own.Attrs().Index && (candidate.Contains(a.IP) || a.Contains(candidate.IP)) {
 				free = false
 			}
 		}
