@@ -217,7 +217,7 @@ func (pr *project) apply(ctx context.Context, p *planned) error {
 	}
 	if ctx.Err() != nil {
 		env := p.spec.Environment
-		return exitWith(ExitStillGoing, fmt.Errorf("nobody waits any more; AWS goes on with what it was told\nFollow it with: slipway status %s --follow\nStop it with:   slipway stop %s", env, env))
+		return exitWith(ExitStillGoing, fmt.Errorf("nobody waits any more; AWS goes on with what it was told\nFollow it with: slipway status %s --follow\nStop it with:   slipway stop %s\nGo on with:     slipway deploy %s, as before: it takes up what goes on", env, env, env))
 	}
 	var failure *tfexec.Failure
 	if !errors.As(err, &failure) {
