@@ -25,7 +25,7 @@ type sized struct {
 func newClusterRightsizeCommand() *cobra.Command {
 	var f clusterFlags
 	var since time.Duration
-	var service string
+	var service, file string
 	var patch, apply bool
 	policy := rightsize.DefaultPolicy()
 	var history float64
@@ -39,12 +39,14 @@ margin, more after it was killed for memory, never more than half less in one st
 USD are at the planner's prices of a CPU unit and a MiB on the cheapest instances; they become real
 when the controller, or whoever sizes the groups, needs fewer instances.
 
-  --patch  print what to write into slipway.yaml instead of the table
+  --patch  print what to write into slipway.yaml instead of the table; with --file it is written there,
+           every comment kept, for the services of that file
   --apply  register and deploy new task definitions now; Terraform will want to undo that
            until slipway.yaml says the same`,
 		Args: cobra.MaximumNArgs(1),
 		Example: `  slipway cluster rightsize demo
   slipway cluster rightsize demo --service web-prod --patch
+  slipway cluster rightsize demo --patch --file services/shop/slipway.yaml
   slipway cluster rightsize demo --service web-qa --apply`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -52,6 +54,9 @@ when the controller, or whoever sizes the groups, needs fewer instances.
 			}
 			if since < time.Hour || policy.Margin < 0 || policy.MaxCut < 0 || policy.MaxCut > 1 || history < 0 {
 				return badInput("--since must be an hour or more, --margin and --history not below 0, --max-cut from 0 to 1")
+			}
+			if file != "" && !patch {
+				return badInput("--file is what --patch changes: give both")
 			}
 			policy.MinConfidence = history
 			cloud, p, err := f.open(cmd)
@@ -70,6 +75,8 @@ when the controller, or whoever sizes the groups, needs fewer instances.
 			}
 			all := sizeAll(used, policy)
 			switch {
+			case patch && file != "":
+				return patchFile(p, file, f.cluster, all)
 			case patch:
 				printPatch(p, all)
 			case f.asJSON:
@@ -104,6 +111,7 @@ when the controller, or whoever sizes the groups, needs fewer instances.
 	cmd.Flags().DurationVar(&since, "since", 14*24*time.Hour, "how far to look back")
 	cmd.Flags().StringVar(&service, "service", "", "only this service")
 	cmd.Flags().BoolVar(&patch, "patch", false, "print what to write into slipway.yaml")
+	cmd.Flags().StringVarP(&file, "file", "f", "", "with --patch: the slipway.yaml to change")
 	cmd.Flags().BoolVar(&apply, "apply", false, "deploy the new reservations now")
 	cmd.Flags().Float64Var(&policy.Margin, "margin", policy.Margin, "part on top of what is used")
 	cmd.Flags().Float64Var(&policy.MaxCut, "max-cut", policy.MaxCut, "largest part a reservation shrinks by in one step")

@@ -81,7 +81,9 @@ func Recommend(u *Usage, has Reservation, p Policy) Recommendation {
 	}
 	cpu, memory = r.cautious(u, has, p, cpu, memory)
 	r.Target = p.bounded(cpu, memory)
-	limit := max(float64(r.Upper.Memory), u.Peak()*(1+p.Margin), float64(r.Target.Memory), u.oomMemory)
+	// The upper bound is as wide as samples are few: beyond twice what was seen it is no limit to set, only
+	// a reason to keep the one there is.
+	limit := max(min(float64(r.Upper.Memory), 2*max(upM, memory)), u.Peak()*(1+p.Margin), float64(r.Target.Memory), u.oomMemory)
 	if r.Confidence < memoryHistory {
 		limit = max(limit, float64(has.MemoryLimit)) // a limit is lowered only by a full history
 	}

@@ -167,3 +167,19 @@ func TestSaving(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// Of few samples the upper bound is very wide; the limit is not.
+func TestLimitOfFewSamples(t *testing.T) {
+	u := NewUsage()
+	at := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	u.Add(Sample{At: at, CPU: 5, Memory: 50, Period: 5 * time.Minute, Reserved: 256})
+	p := DefaultPolicy()
+	p.MinConfidence = 0
+	r := Recommend(u, Reservation{CPU: 256, Memory: 512, MemoryLimit: 512}, p)
+	if r.Target.MemoryLimit != 512 || r.Upper.Memory < 1000 {
+		t.Errorf("%+v", r)
+	}
+	if r = Recommend(u, Reservation{CPU: 256, Memory: 40, MemoryLimit: 40}, p); r.Target.MemoryLimit < r.Target.Memory || r.Target.MemoryLimit > 150 {
+		t.Errorf("%+v", r)
+	}
+}
