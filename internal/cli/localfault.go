@@ -104,7 +104,11 @@ func newFaultList() *cobra.Command {
 				if x.Kind == chaos.Instance || x.Kind == chaos.Spot {
 					most, until = "", "over"
 				}
-				fmt.Fprintf(w, "%d\t%s\t%s\t%v\t%d\t%s\t%s\n", x.ID, x.Kind, target(x), share, x.Hits, most, until)
+				kind := x.Kind
+				if x.Delay != 0 {
+					kind += " " + (time.Duration(x.Delay) * time.Millisecond).String()
+				}
+				fmt.Fprintf(w, "%d\t%s\t%s\t%v\t%d\t%s\t%s\n", x.ID, kind, target(x), share, x.Hits, most, until)
 			}
 			return w.Flush()
 		},

@@ -274,7 +274,14 @@ func (w *World) chosen(tx *state.Tx, f *wire.Fault, fits func(*ec2.Instance) boo
 }
 
 func none(f *wire.Fault, what string) error {
-	return fmt.Errorf("no %s matches %+v", what, f.Target)
+	var by []string
+	t := f.Target
+	for _, p := range []struct{ name, value string }{{"instance", t.Instance}, {"group", t.Group}, {"cluster", t.Cluster}, {"zone", t.Zone}, {"service", t.Service}, {"family", t.Family}} {
+		if p.value != "" {
+			by = append(by, p.name+" "+p.value)
+		}
+	}
+	return fmt.Errorf("there is no %s of %s", what, strings.Join(by, ", "))
 }
 
 // die ends a machine without a warning: its agent is gone at once.

@@ -135,7 +135,7 @@ func (f *Faults) Add(fault Fault) (Fault, error) {
 	// It is listed before it begins: what it strikes may be asked for while it does.
 	if err := kind.Begin(&fault); err != nil {
 		f.Clear(fault.ID)
-		return Fault{}, fmt.Errorf("%w: %w", errFault, err)
+		return Fault{}, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
