@@ -83,6 +83,8 @@ when the controller, or whoever sizes the groups, needs fewer instances.
 				for k := range all {
 					p.Data("container", "", all[k].json())
 				}
+				fit := fitOf(all)
+				p.Data("cluster", "", map[string]any{"cpu": fit.HasCPU, "cpu_target": fit.WillCPU, "cpu_p95": fit.UsedCPU, "memory": fit.HasMemory, "memory_target": fit.WillMemory, "memory_p95": fit.UsedMemory, "says": fit.Sentences()})
 			default:
 				printSizes(cmd, all)
 			}
@@ -153,6 +155,16 @@ func sizeAll(used []awscloud.ServiceUsage, policy rightsize.Policy) []sized {
 	return out
 }
 
+// fitOf is how near the cluster's reservation is to its use.
+func fitOf(all []sized) *rightsize.Fit {
+	f := &rightsize.Fit{}
+	for k := range all {
+		s := &all[k]
+		f.Add(s.container.Usage, s.container.Has, &s.r, s.service.Tasks)
+	}
+	return f
+}
+
 func (s *sized) json() map[string]any {
 	return map[string]any{"service": s.service.Service, "container": s.container.Name, "tasks": s.service.Tasks, "action": s.r.Action, "days": s.r.Confidence,
 		"has": reservationJSON(s.container.Has), "target": reservationJSON(s.r.Target), "lower": reservationJSON(s.r.Lower), "upper": reservationJSON(s.r.Upper), "usd_per_hour": round6(s.saving), "reasons": s.r.Reasons}
@@ -183,6 +195,9 @@ func printSizes(cmd *cobra.Command, all []sized) {
 	}
 	_ = w.Flush() // what it writes to has failed before, or never does
 	fmt.Fprintf(cmd.OutOrStdout(), "\nsaves %.2f USD a month\n", sum*730)
+	for _, s := range fitOf(all).Sentences() {
+		fmt.Fprintln(cmd.OutOrStdout(), s)
+	}
 }
 
 // printPatch prints the parts of slipway.yaml that change, by service.

@@ -90,6 +90,9 @@ environments:
 		out, code := run("--json")
 		return code == 0 && strings.Contains(out, `"action":"change"`)
 	})
+	if out, code := run(); code != 0 || !strings.Contains(out, "memory: reserved 1024 MiB, of which the 95th percentile of use is ") {
+		t.Errorf("exit %d: %s", code, out)
+	}
 	out, code := run("--patch", "--file", path)
 	text, err := os.ReadFile(path)
 	check(err)
