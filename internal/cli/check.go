@@ -27,7 +27,7 @@ func newCheckCommand() *cobra.Command {
 		Long: `Reads slipway.yaml and shows every fault with its line and column. With --online it also looks, changing
 nothing, whether AWS has what a deployment needs: the image and its platform, roles and who may assume
 them, secrets and whether they may be read, subnets and security groups, a place for the listener rule,
-the target group's port, the log group, and room for the tasks. Every finding comes at once, each fault
+the target group's port, the log group, quotas, and room for the tasks. Every finding comes at once, each fault
 with what to change. Where the service's scaling and the cluster's capacity would fight it warns: that is
 no fault.
 

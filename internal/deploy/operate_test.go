@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -115,7 +116,10 @@ type around struct {
 	denied    []string
 	asking    error
 	instances []*pack.Instance
+	quotas    []Quota
 }
+
+func (a around) Quotas(context.Context, string) []Quota { return a.quotas }
 
 func (a around) Platforms(context.Context, string) ([]string, error) {
 	if a.platforms == nil {
@@ -169,7 +173,34 @@ func TestPreflightFindsEverythingAtOnce(t *testing.T) {
 		"subnet elsewhere": {func(_ *Target, a *around, _ *world) { a.vpcs = map[string]string{"subnet-1": "vpc-2", "sg-1": "vpc-1"} }, "it is in VPC vpc-2, the load balancer's target group in vpc-1", ""},
 		"no room":          {func(_ *Target, a *around, _ *world) { a.instances = room(32) }, "not one more task fits", ""},
 		"no instance":      {func(_ *Target, a *around, _ *world) { a.instances = nil }, "the cluster has no container instances", ""},
-		"other port":       {func(t *Target, _ *around, _ *world) { t.Spec.Route.Port = 9090 }, "container app does not publish port 9090", ""},
+		"quota": {func(_ *Target, a *around, _ *world) {
+			a.quotas = []Quota{{Name: QuotaTargetGroups, Used: 3000, Limit: 3000}}
+		}, "3000 are taken, 1 more are needed, and the limit is 3000", ""},
+		"quota with room": {func(_ *Target, a *around, _ *world) {
+			a.quotas = []Quota{{Name: QuotaTargetGroups, Used: 2999, Limit: 3000}, {Name: QuotaRoles, Used: 999, Limit: 1000}, {Name: QuotaRules, Limit: 100}}
+		}, "", ""},
+		"quota of roles": {func(_ *Target, a *around, _ *world) { a.quotas = []Quota{{Name: QuotaRoles, Used: 1000, Limit: 1000}} }, "1000 are taken, 1 more are needed", ""},
+		"quota, maybe": {func(_ *Target, a *around, _ *world) {
+			a.quotas = []Quota{{Name: QuotaServices, Used: 5000, Limit: 5000, Default: true}}
+		}, "", "the default limit is 5000"},
+		"quota, not told": {func(_ *Target, a *around, _ *world) { a.quotas = []Quota{{Name: QuotaRoles, Err: ErrForbidden}} }, "", "not allowed"},
+		"what is there is no new": {func(t *Target, a *around, w *world) {
+			exists(t, w, "ecs-tasks.amazonaws.com")
+			a.quotas = []Quota{{Name: QuotaRoles, Used: 1000, Limit: 1000}}
+		}, "", ""},
+		"too many tasks": {func(t *Target, _ *around, _ *world) { t.Spec.Scaling = &service.Scaling{Min: 1, Max: 6000} }, "6000, and ECS takes 5000", ""},
+		"too many found": {func(t *Target, _ *around, _ *world) {
+			t.Spec.Count, t.Spec.Discovery = 1001, &service.Discovery{Kind: "cloudmap", Namespace: "n", Record: "A"}
+		}, "1001, and ECS takes 1000", ""},
+		"too long": {func(t *Target, _ *around, _ *world) {
+			t.Spec.Containers[0].Env = map[string]string{"A": strings.Repeat("x", 70_000)}
+		}, "70", ""},
+		"too many containers": {func(t *Target, _ *around, _ *world) {
+			for i := range 10 {
+				t.Spec.Containers = append(t.Spec.Containers, service.Container{Name: fmt.Sprint("side", i), Image: good, Memory: 8})
+			}
+		}, "11, and ECS takes 10", ""},
+		"other port": {func(t *Target, _ *around, _ *world) { t.Spec.Route.Port = 9090 }, "container app does not publish port 9090", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(t *testing.T, w *world) {

@@ -40,6 +40,8 @@ type Surroundings interface {
 	Denied(ctx context.Context, role string, actions []string, resource string) ([]string, error)
 	// Instances are the cluster's container instances with what runs on them.
 	Instances(ctx context.Context, cluster string) ([]*pack.Instance, error)
+	// Quotas are those that a deployment may meet.
+	Quotas(ctx context.Context, cluster string) []Quota
 }
 
 // ErrUnavailable is what this endpoint does not offer.
@@ -61,7 +63,7 @@ func (e *Engine) Preflight(ctx context.Context, t Target, s Surroundings) ([]Fin
 		return f.all, err
 	}
 	f.d, f.o = d, o
-	for _, look := range []func(context.Context) error{f.images, f.roles, f.secrets, f.network, f.listener, f.targets, f.logs, f.capacity} {
+	for _, look := range []func(context.Context) error{f.images, f.roles, f.secrets, f.network, f.listener, f.targets, f.logs, f.quotas, f.capacity} {
 		if err := look(ctx); err != nil {
 			return f.all, err
 		}
