@@ -191,6 +191,13 @@ func TestInstancesAndZonesDie(t *testing.T) {
 	mend(t, a)
 	zones = ok[ec2.DescribeAvailabilityZonesOutput](t)(c.DescribeAvailabilityZones(ctx, &ec2.DescribeAvailabilityZonesInput{ZoneNames: []string{"us-east-1a"}}))
 	same(t, "the zone afterwards", string(zones.AvailabilityZones[0].State), "available")
+	localtest.Eventually(t, "the group evens its zones again", func() bool {
+		count := map[string]int{}
+		for _, zone := range inService(t, as) {
+			count[zone]++
+		}
+		return count["us-east-1a"] == 2 && count["us-east-1b"] == 2
+	})
 }
 
 func TestSpotInterruption(t *testing.T) {

@@ -24,6 +24,9 @@ var clocks = map[string]func(t time.Time) float64{
 	"EPOCH":  func(t time.Time) float64 { return float64(t.Unix()) },
 }
 
+// others are the functions that are neither pointwise, aggregates nor clocks.
+var others = []string{"DIFF", "DIFF_TIME", "RATE", "RUNNING_SUM", "PERIOD", "METRICS", "SEARCH", "IF", "FILL", "TIME_SERIES", "DATAPOINT_COUNT", "METRIC_COUNT", "FIRST", "LAST", "REMOVE_EMPTY", "SLICE", "SORT"}
+
 var pointwise = map[string]func(float64) float64{"ABS": math.Abs, "CEIL": math.Ceil, "FLOOR": math.Floor, "LOG": math.Log, "LOG10": math.Log10}
 
 // call evaluates a function
@@ -31,6 +34,9 @@ var pointwise = map[string]func(float64) float64{"ABS": math.Abs, "CEIL": math.C
 func (r *run) call(e *Expr) (Value, error) {
 	if slices.Contains(notHere, e.name) {
 		return Value{}, fmt.Errorf("not supported: the function %s", e.name)
+	}
+	if pointwise[e.name] == nil && aggregate(e.name) == nil && clocks[e.name] == nil && !slices.Contains(others, e.name) {
+		return Value{}, fmt.Errorf("there is no function %s", e.name)
 	}
 	args := make([]Value, 0, len(e.args))
 	for _, a := range e.args {
@@ -126,9 +132,6 @@ func many(least, most int) string {
 // array evaluates the functions that are for arrays.
 func array(name string, args []Value, need func(least, most int) error) (Value, error) {
 	most := map[string]int{"METRIC_COUNT": 1, "FIRST": 1, "LAST": 1, "REMOVE_EMPTY": 1, "SLICE": 3, "SORT": 4}[name]
-	if most == 0 {
-		return Value{}, fmt.Errorf("there is no function %s", name)
-	}
 	least := map[string]int{"SLICE": 2, "SORT": 3}[name]
 	if err := need(max(1, least), most); err != nil {
 		return Value{}, err

@@ -89,6 +89,22 @@ func (s *Service) launchNow(_ context.Context, in *autoscalingapi.LaunchInstance
 	})
 }
 
+// uneven says whether one of the group's zones has at least two instances more than another.
+func (g *Group) uneven() bool {
+	count := map[string]int{}
+	for _, az := range g.Spec.AvailabilityZones {
+		count[az] = 0
+	}
+	for _, m := range g.Members {
+		count[m.AZ]++
+	}
+	least, most := len(g.Members), 0
+	for _, n := range count {
+		least, most = min(least, n), max(most, n)
+	}
+	return most-least > 1
+}
+
 // even moves instances between zones when one has at least two more than another: it launches one in the
 // emptier zone, and when that is in service the group gives one up in the fuller
 // (https://docs.aws.amazon.com/autoscaling/ec2/userguide/ec2-auto-scaling-benefits.html#AutoScalingBehavior.InstanceUsage).

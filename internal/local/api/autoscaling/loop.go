@@ -88,6 +88,9 @@ func (s *Service) step() (time.Duration, error) {
 			if (len(g.Members) < int(*g.Spec.DesiredCapacity) || len(g.Pool) < g.poolSize()) && (next == 0 || next > retryLaunch) {
 				next = retryLaunch
 			}
+			if g.uneven() { // the zone it lacks may come back
+				next = soonest(next, retryLaunch)
+			}
 			s.balance(tx, &g)
 			if len(g.Spec.TargetGroupARNs) > 0 && strings.Contains(wire.Value(g.Spec.HealthCheckType), "ELB") {
 				next = soonest(next, askBalancers)
