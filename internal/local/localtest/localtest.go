@@ -41,7 +41,7 @@ func Speed(n float64) Option { return func(c *local.Config) { c.Speed = n } }
 func Runtime(name string) Option { return func(c *local.Config) { c.Runtime = name } }
 
 // Start serves a local AWS on a free port of the loopback address until the test ends. Its containers
-// are virtual: no process runs.
+// are virtual: no process runs. Its answers are held against the models of the installed botocore.
 func Start(t testing.TB, options ...Option) *AWS {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -59,7 +59,12 @@ func Start(t testing.TB, options ...Option) *AWS {
 		_ = l.Close()
 		t.Fatalf("starting a local AWS: %v", err)
 	}
-	web := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second}
+	checked := &answers{next: server, models: &installed}
+	var front http.Handler = server
+	if _, bench := t.(*testing.B); !bench && installed.load(t) {
+		front = checked
+	}
+	web := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second}
 	ended, served := make(chan error, 1), make(chan struct{})
 	go func() { ended <- server.Run(ctx) }()
 	go func() { defer close(served); _ = web.Serve(l) }() // it ends with ErrServerClosed
@@ -75,6 +80,9 @@ func Start(t testing.TB, options ...Option) *AWS {
 		cancel()
 		if err := <-ended; err != nil {
 			t.Errorf("the local AWS ended with: %v", err)
+		}
+		for _, wrong := range checked.verdict() {
+			t.Errorf("an answer is not as the service's model says: %s", wrong)
 		}
 	}
 	t.Cleanup(a.Stop)
