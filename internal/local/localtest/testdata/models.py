@@ -42,6 +42,18 @@ iam.create_instance_profile(InstanceProfileName="p"), iam.add_role_to_instance_p
 sts.get_caller_identity(), sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/r", RoleSessionName="ci")
 cw.put_metric_data(Namespace="N", MetricData=[{"MetricName": "m", "Value": 1}])
 cw.list_metrics(), cw.put_metric_alarm(AlarmName="a", Namespace="N", MetricName="m", Statistic="Sum", Period=60, EvaluationPeriods=1, Threshold=1, ComparisonOperator="GreaterThanThreshold"), cw.describe_alarms(), cw.describe_alarm_history()
+cw.put_composite_alarm(AlarmName="b", AlarmRule="ALARM(a) OR OK(a)", ActionsSuppressor="a", ActionsSuppressorWaitPeriod=10, ActionsSuppressorExtensionPeriod=10)
+cw.describe_alarms(AlarmTypes=["CompositeAlarm", "MetricAlarm"]), cw.describe_alarms(ChildrenOfAlarmName="b"), cw.describe_alarms(ParentsOfAlarmName="a"), cw.describe_alarm_history(AlarmName="b")
+past = [{"MetricName": "load", "Value": 100, "Timestamp": time.time() // 3600 * 3600 - 3600 * h} for h in range(1, 49)]
+cw.put_metric_data(Namespace="N", MetricData=past)
+metric = {"Metric": {"Namespace": "N", "MetricName": "load"}, "Stat": "Sum"}
+cw.get_metric_data(StartTime=time.time() - 86400, EndTime=time.time(), MetricDataQueries=[{"Id": "m", "MetricStat": {**metric, "Period": 60}}, {"Id": "e", "Expression": "RATE(FILL(m, 0))"}])
+spec = {"TargetValue": 10, "CustomizedLoadMetricSpecification": {"MetricDataQueries": [{"Id": "l", "MetricStat": metric}]}, "CustomizedScalingMetricSpecification": {"MetricDataQueries": [{"Id": "s", "MetricStat": metric}]}}
+asg.put_scaling_policy(AutoScalingGroupName="g", PolicyName="p", PolicyType="PredictiveScaling", PredictiveScalingConfiguration={"MetricSpecifications": [spec]})
+asg.get_predictive_scaling_forecast(AutoScalingGroupName="g", PolicyName="p", StartTime=time.time() - 7200, EndTime=time.time() + 7200), asg.describe_policies()
+asg.put_warm_pool(AutoScalingGroupName="g", MinSize=1), asg.describe_warm_pool(AutoScalingGroupName="g"), asg.describe_auto_scaling_groups(), asg.delete_warm_pool(AutoScalingGroupName="g", ForceDelete=True)
+image = ec2.describe_images()["Images"][0]["ImageId"]
+asg.create_launch_configuration(LaunchConfigurationName="l", ImageId=image, InstanceType="m5.large"), asg.describe_launch_configurations(), asg.delete_launch_configuration(LaunchConfigurationName="l")
 aas = client("application-autoscaling")
 aas.describe_scalable_targets(ServiceNamespace="ecs"), aas.describe_scaling_policies(ServiceNamespace="ecs"), aas.describe_scaling_activities(ServiceNamespace="ecs")
 
