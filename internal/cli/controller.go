@@ -236,7 +236,9 @@ func (c *controller) turn(ctx context.Context, most time.Duration) error {
 		c.tell("scale", d.Group+d.EC2ID, args)
 	}
 	c.set("changes", busy)
-	c.warn(ctx)
+	if err == nil { // else the cluster cannot be seen, which is told
+		c.warn(ctx)
+	}
 	return errors.Join(drainErr, rotateErr, err)
 }
 
