@@ -7,7 +7,6 @@
 package state
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -29,8 +28,11 @@ type DB struct {
 
 	disk    *bolt.DB // nil: memory only
 	flushMu sync.Mutex
+	journal *journal
+	folding sync.WaitGroup // of what older files of the journal hold
+	folds   bool
 	queueMu sync.Mutex
-	queue   []write
+	queue   [][]write
 	queued  uint64 // sequence number of the newest queued transaction
 	flushed uint64 // sequence number of the newest transaction on disk
 	failed  error  // the first write that failed; nothing is acknowledged after it
@@ -72,6 +74,9 @@ func Open(dir string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the state in %s: %w", dir, err)
 	}
+	if db.journal, err = recoverJournal(dir, disk); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening the state in %s: %w", dir, err), disk.Close())
+	}
 	db.disk = disk
 	return db, nil
 }
@@ -81,9 +86,15 @@ func (db *DB) Close() error {
 	if db.disk == nil {
 		return nil
 	}
+	db.folding.Wait()
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
-	return errors.Join(db.disk.Sync(), db.disk.Close())
+	rest, done := db.journal.rotate()
+	err := rest.into(db.disk)
+	if err == nil {
+		err = done()
+	}
+	return errors.Join(err, db.disk.Sync(), db.disk.Close())
 }
 
 // View runs f on a consistent view of all tables. f must not write.
@@ -126,9 +137,11 @@ func (db *DB) apply(tx *Tx, f func(tx *Tx) error) (seq uint64, err error) {
 	}
 	db.queueMu.Lock()
 	defer db.queueMu.Unlock()
-	for _, c := range tx.changes {
-		db.queue = append(db.queue, write{c.table, c.key, c.value})
+	writes := make([]write, len(tx.changes))
+	for k, c := range tx.changes {
+		writes[k] = write{c.table, c.key, c.value}
 	}
+	db.queue = append(db.queue, writes)
 	db.queued++
 	return db.queued, nil
 }
@@ -148,32 +161,31 @@ func (db *DB) flush(seq uint64) error {
 	batch, upto := db.queue, db.queued
 	db.queue = nil
 	db.queueMu.Unlock()
-	err := db.disk.Update(func(btx *bolt.Tx) error {
-		for _, w := range batch {
-			b, err := btx.CreateBucketIfNotExists([]byte(w.table))
-			if err != nil {
-				return err
-			}
-			if w.value == nil {
-				if err := b.Delete([]byte(w.key)); err != nil {
-					return err
-				}
-				continue
-			}
-			data, err := json.Marshal(w.value)
-			if err != nil {
-				return fmt.Errorf("encoding %s %s: %w", w.table, w.key, err)
-			}
-			if err := b.Put([]byte(w.key), data); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := db.journal.append(batch); err != nil {
 		db.failed = fmt.Errorf("writing the state: %w", err)
 		return db.failed
 	}
+	if db.journal.size >= journalSize && !db.folds {
+		db.fold()
+	}
 	db.flushed = upto
 	return nil
+}
+
+// fold puts what the journal holds into the database, in the background. flushMu is held.
+func (db *DB) fold() {
+	old, done := db.journal.rotate()
+	db.folds = true
+	db.folding.Go(func() {
+		err := old.into(db.disk)
+		if err == nil {
+			err = done()
+		}
+		db.flushMu.Lock()
+		defer db.flushMu.Unlock()
+		db.folds = false
+		if err != nil && db.failed == nil {
+			db.failed = fmt.Errorf("writing the state: %w", err)
+		}
+	})
 }

@@ -95,3 +95,23 @@ func TestTallyOfWhatWasThere(t *testing.T) {
 		}
 	}
 }
+
+func TestLast(t *testing.T) {
+	db, tab, _ := open(t, "")
+	_ = db.Update(func(tx *Tx) error {
+		for _, k := range []string{"a:1", "a:2", "a:10", "ab:3", "b:1"} {
+			tab.Put(tx, k, &row{Name: k})
+		}
+		for prefix, want := range map[string]string{"a:": "a:2", "ab": "ab:3", "b:": "b:1", "": "b:1", "c": "", "a:3": ""} {
+			if k, r, ok := tab.Last(tx, prefix); k != want || ok != (want != "") || ok && r.Name != want {
+				t.Errorf("last of %q: %q, %v", prefix, k, ok)
+			}
+		}
+		return nil
+	})
+	for n, want := range map[int]string{1: "f:0000001", 12345678: "f:12345678"} {
+		if k := TaskDefinitionKey("f", n); k != want {
+			t.Errorf("key of revision %d: %s", n, k)
+		}
+	}
+}

@@ -1,9 +1,6 @@
 package state
 
-import (
-	"fmt"
-	"strconv"
-)
+import "strconv"
 
 // Names of the tables, for watches.
 const (
@@ -183,7 +180,8 @@ func ServiceKey(cluster, service string) string { return cluster + "/" + service
 
 // TaskDefinitionKey is the key of a TaskDefinition record; revisions sort in number order.
 func TaskDefinitionKey(family string, revision int) string {
-	return fmt.Sprintf("%s:%07d", family, revision)
+	n := itoa(revision)
+	return family + ":" + "0000000"[:max(0, 7-len(n))] + n
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }

@@ -166,6 +166,17 @@ func (t *Table[T]) Prefix(_ *Tx, prefix string) iter.Seq2[string, *T] {
 	}
 }
 
+// Last is the record with the last of the keys that begin with prefix; false if there is none.
+func (t *Table[T]) Last(_ *Tx, prefix string) (key string, rec *T, ok bool) {
+	t.rows.Descend(prefix+"\xff", func(k string, v *T) bool {
+		if ok = strings.HasPrefix(k, prefix); ok {
+			key, rec = k, v
+		}
+		return false
+	})
+	return key, rec, ok
+}
+
 func (tx *Tx) mustWrite(table string) {
 	if !tx.writable {
 		panic("state: write to " + table + " in a View")

@@ -60,26 +60,10 @@ func (a *API) registerTaskDefinition(ctx context.Context, in *ecsapi.RegisterTas
 	})
 }
 
-// lastRevision is the newest revision of a family, in any status; nil if there is none. Records of
-// revisions are never removed, so the numbers have no gaps and a search by halving finds the end.
+// lastRevision is the newest revision of a family, in any status; nil if there is none.
 func (a *API) lastRevision(tx *state.Tx, family string) *state.TaskDefinition {
-	get := func(n int) *state.TaskDefinition {
-		td, _ := a.State.TaskDefinitions.Get(tx, state.TaskDefinitionKey(family, n))
-		return td
-	}
-	high := 1
-	for get(high) != nil {
-		high *= 2
-	}
-	low := high / 2 // there, or 0
-	for high-low > 1 {
-		if mid := (low + high) / 2; get(mid) != nil {
-			low = mid
-		} else {
-			high = mid
-		}
-	}
-	return get(low)
+	_, td, _ := a.State.TaskDefinitions.Last(tx, family+":")
+	return td
 }
 
 // taskDefinition finds a task definition by family (the newest ACTIVE revision), family:revision or
