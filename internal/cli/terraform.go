@@ -181,6 +181,14 @@ func (pr *project) plan(ctx context.Context, env, imageRef, releaseName string) 
 	}
 	var plan tfexec.Plan
 	err = pr.unlocked(ctx, r, func() (err error) {
+		if plan, err = r.Plan(ctx, planFile, tfexec.PlanOptions{}); err != nil || !tainted(plan) {
+			return err
+		}
+		// Its first deployment was interrupted or failed. Terraform would delete what is there and begin
+		// anew; the engine goes on from what is there.
+		if err = r.Untaint(ctx, render.Resource); err != nil {
+			return err
+		}
 		plan, err = r.Plan(ctx, planFile, tfexec.PlanOptions{})
 		return err
 	})
@@ -188,6 +196,19 @@ func (pr *project) plan(ctx context.Context, env, imageRef, releaseName string) 
 		return nil, err
 	}
 	return &planned{runner: r, plan: plan, spec: spec, image: imageRef, copies: copies}, nil
+}
+
+// tainted says that Terraform takes the service for half made.
+func tainted(p tfexec.Plan) bool {
+	if p.JSON == nil || p.JSON.PriorState == nil || p.JSON.PriorState.Values == nil || p.JSON.PriorState.Values.RootModule == nil {
+		return false
+	}
+	for _, r := range p.JSON.PriorState.Values.RootModule.Resources {
+		if r.Address == render.Resource && r.Tainted {
+			return true
+		}
+	}
+	return false
 }
 
 // apply applies a saved plan and says by the exit code how it ended.

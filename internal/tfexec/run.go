@@ -294,6 +294,12 @@ func (r Runner) State(ctx context.Context) (*tfjson.State, error) {
 	return &s, nil
 }
 
+// Untaint has a resource whose creation failed changed by the next plan instead of replaced.
+func (r Runner) Untaint(ctx context.Context, address string) error {
+	_, err := r.output(ctx, "untaint", "-no-color", address)
+	return err
+}
+
 // Destroy removes everything in the state.
 func (r Runner) Destroy(ctx context.Context) error {
 	_, err := r.events(ctx, "apply", "-destroy", "-auto-approve", "-json", "-input=false")
