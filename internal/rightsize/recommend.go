@@ -101,6 +101,13 @@ func (r *Recommendation) because(format string, args ...any) {
 
 // cautious limits how far one step goes down.
 func (r *Recommendation) cautious(u *Usage, has Reservation, p Policy, cpu, memory float64) (float64, float64) {
+	// Of what was never measured nothing is known: it stays.
+	if u.cpu.Empty() {
+		cpu = max(cpu, float64(has.CPU))
+	}
+	if u.memory.Empty() {
+		memory = max(memory, float64(has.Memory))
+	}
 	if p.MaxCut <= 0 {
 		return cpu, memory
 	}
