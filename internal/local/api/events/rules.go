@@ -267,70 +267,35 @@ func (s *Service) test(_ context.Context, in *eventsapi.TestEventPatternInput) (
 // Run triggers the rules with a schedule until ctx ends. A time that passed while nothing ran is made
 // up for once.
 func (s *Service) Run(ctx context.Context) error {
-	w := s.c.DB.Watch(tableRules)
-	defer w.Stop()
-	for {
-		w.Drain()
-		next, err := s.tick()
-		if err != nil {
-			return err
+	l := schedule.Loop[Rule]{DB: s.c.DB, Table: s.rules, Name: tableRules, Clock: s.c.Clock, Fire: s.scheduled, At: func(r *Rule) time.Time {
+		if r.API.ScheduleExpression == nil || !enabled(r) {
+			return time.Time{}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.C:
-		case <-s.c.Clock.After(max(next.Sub(s.c.Clock.Now()), time.Millisecond)):
-		}
-	}
+		return r.NextAt
+	}}
+	return l.Run(ctx)
 }
 
-// tick triggers what is due and returns when the next rule is.
-func (s *Service) tick() (time.Time, error) {
-	now := s.c.Clock.Now()
-	next := now.Add(time.Hour)
-	var due []string
-	_ = s.c.DB.View(func(tx *state.Tx) error {
-		for key, r := range s.rules.All(tx) {
-			switch {
-			case r.API.ScheduleExpression == nil || !enabled(r) || r.NextAt.IsZero():
-			case !r.NextAt.After(now):
-				due = append(due, key)
-				next = now
-			case r.NextAt.Before(next):
-				next = r.NextAt
-			}
-		}
-		return nil
-	})
-	if len(due) == 0 {
-		return next, nil
+// scheduled sends the event of a rule with a schedule.
+func (s *Service) scheduled(tx *state.Tx, key string, r *Rule, now time.Time) error {
+	f, err := schedule.Parse(*r.API.ScheduleExpression, "")
+	if err != nil {
+		return err // it was checked when it was put
 	}
-	return next, s.c.DB.Update(func(tx *state.Tx) error {
-		for _, key := range due {
-			r, ok := s.rules.Get(tx, key)
-			if !ok || r.NextAt.After(now) {
-				continue
-			}
-			f, err := schedule.Parse(*r.API.ScheduleExpression, "")
-			if err != nil {
-				return err // it was checked when it was put
-			}
-			e := s.event("aws.events", "Scheduled Event", []string{*r.API.Arn}, map[string]any{}, r.NextAt)
-			raw, err := json.Marshal(e)
-			if err != nil {
-				return err
-			}
-			var seen any
-			if err := json.Unmarshal(raw, &seen); err != nil {
-				return err
-			}
-			s.trigger(tx, r, e, raw, seen)
-			at := f(r.NextAt)
-			if !at.IsZero() && !at.After(now) {
-				at = f(now)
-			}
-			s.rules.Modify(tx, key, func(r *Rule) { r.NextAt = at })
-		}
-		return nil
-	})
+	e := s.event("aws.events", "Scheduled Event", []string{*r.API.Arn}, map[string]any{}, r.NextAt)
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	var seen any
+	if err := json.Unmarshal(raw, &seen); err != nil {
+		return err
+	}
+	s.trigger(tx, r, e, raw, seen)
+	at := f(r.NextAt)
+	if !at.IsZero() && !at.After(now) {
+		at = f(now)
+	}
+	s.rules.Modify(tx, key, func(r *Rule) { r.NextAt = at })
+	return nil
 }

@@ -352,53 +352,13 @@ func (s *Service) tags(_ context.Context, in *schedulerapi.ListTagsForResourceIn
 // Run invokes the targets of schedules until ctx ends. Of the times that passed while nothing ran, one
 // is made up for.
 func (s *Service) Run(ctx context.Context) error {
-	w := s.c.DB.Watch(tableSchedules)
-	defer w.Stop()
-	for {
-		w.Drain()
-		next, err := s.tick()
-		if err != nil {
-			return err
+	l := schedule.Loop[Schedule]{DB: s.c.DB, Table: s.schedules, Name: tableSchedules, Clock: s.c.Clock, Fire: s.fire, At: func(sc *Schedule) time.Time {
+		if *sc.API.State != "ENABLED" || sc.NextAt.IsZero() {
+			return time.Time{}
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-w.C:
-		case <-s.c.Clock.After(max(next.Sub(s.c.Clock.Now()), time.Millisecond)):
-		}
-	}
-}
-
-func (s *Service) tick() (time.Time, error) {
-	now := s.c.Clock.Now()
-	wake := now.Add(time.Hour)
-	var due []string
-	_ = s.c.DB.View(func(tx *state.Tx) error {
-		for key, sc := range s.schedules.All(tx) {
-			switch {
-			case *sc.API.State != "ENABLED" || sc.NextAt.IsZero():
-			case !sc.FireAt.After(now):
-				due = append(due, key)
-				wake = now
-			case sc.FireAt.Before(wake):
-				wake = sc.FireAt
-			}
-		}
-		return nil
-	})
-	if len(due) == 0 {
-		return wake, nil
-	}
-	return wake, s.c.DB.Update(func(tx *state.Tx) error {
-		for _, key := range due {
-			if old, ok := s.schedules.Get(tx, key); ok {
-				if err := s.fire(tx, key, old, now); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
+		return sc.FireAt
+	}}
+	return l.Run(ctx)
 }
 
 func (s *Service) fire(tx *state.Tx, key string, old *Schedule, now time.Time) error {
