@@ -209,8 +209,8 @@ func TestSecrets(t *testing.T) {
 			return nil
 		})
 	}
-	// The local stores keep the values, as those of AWS do, in the state file; containers have them.
-	walk(w.tmp, safe, filepath.Join(w.state, "state"), filepath.Join(w.state, "runtime"))
+	// The local stores keep the values, as those of AWS do, in the state file and its journal; containers have them.
+	walk(w.tmp, safe, filepath.Join(w.state, "state"), filepath.Join(w.state, "journal."), filepath.Join(w.state, "runtime"))
 	if len(places) < 10 || !strings.Contains(places["arguments"], "slipway") {
 		t.Fatalf("only %d places were searched", len(places))
 	}
