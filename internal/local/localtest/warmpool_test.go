@@ -211,3 +211,18 @@ func TestLaunchInstancesAndZones(t *testing.T) {
 	same(t, "two hours", fmt.Sprint(len(f.LoadForecast[0].Values), f.CapacityForecast.Values), "2 [4 4]")
 	localtest.Eventually(t, "the group is ready for what is forecast", func() bool { return len(inService(t, c)) == 4 })
 }
+
+func TestHooksOfAWarmPool(t *testing.T) {
+	a := localtest.Start(t, localtest.Speed(30))
+	c, ctx := autoscaling.NewFromConfig(a.Config), t.Context()
+	a.Must(t, "ec2", "create-launch-template", "--launch-template-name", "host", "--launch-template-data", `{"ImageId":"`+image+`","InstanceType":"m5.large"}`)
+	a.Must(t, "autoscaling", "create-auto-scaling-group", "--auto-scaling-group-name", "hosts", "--launch-template", "LaunchTemplateName=host,Version=1", "--min-size", "0", "--max-size", "1", "--availability-zones", "us-east-1a")
+	hooks := tell(t, a, "hooks", `{"source":["aws.autoscaling"],"detail-type":["EC2 Instance-launch Lifecycle Action"]}`)
+	ok[autoscaling.PutLifecycleHookOutput](t)(c.PutLifecycleHook(ctx, &autoscaling.PutLifecycleHookInput{AutoScalingGroupName: aws.String("hosts"), LifecycleHookName: aws.String("boot"), LifecycleTransition: aws.String("autoscaling:EC2_INSTANCE_LAUNCHING"), HeartbeatTimeout: aws.Int32(7200)}))
+	ok[autoscaling.PutWarmPoolOutput](t)(c.PutWarmPool(ctx, &autoscaling.PutWarmPoolInput{AutoScalingGroupName: aws.String("hosts"), PoolState: types.WarmPoolStateRunning}))
+	detail := heard(t, a, hooks)["detail"].(map[string]any)
+	same(t, "it waits", pool(t, c), "Warmed:Pending:Wait")
+	ok[autoscaling.CompleteLifecycleActionOutput](t)(c.CompleteLifecycleAction(ctx, &autoscaling.CompleteLifecycleActionInput{AutoScalingGroupName: aws.String("hosts"), LifecycleHookName: aws.String("boot"),
+		LifecycleActionToken: aws.String(detail["LifecycleActionToken"].(string)), LifecycleActionResult: aws.String("CONTINUE")}))
+	localtest.Eventually(t, "it is warm", func() bool { return pool(t, c) == "Warmed:Running" })
+}
