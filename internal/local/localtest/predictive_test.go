@@ -31,7 +31,7 @@ func load(t *testing.T, a *localtest.AWS, hours int) {
 }
 
 func TestPredictiveScaling(t *testing.T) {
-	a := localtest.Start(t, localtest.Speed(60))
+	a := localtest.Start(t, localtest.Speed(240)) // an hour is 15 seconds
 	desired, ctx := service(t, a, 1), t.Context()
 	c := aas.NewFromConfig(a.Config)
 	id := aws.String("service/c/web")
@@ -66,7 +66,7 @@ func TestPredictiveScaling(t *testing.T) {
 	}
 	start := time.Now().UTC().Truncate(time.Hour)
 	get := func() (*aas.GetPredictiveScalingForecastOutput, error) {
-		return c.GetPredictiveScalingForecast(ctx, &aas.GetPredictiveScalingForecastInput{ServiceNamespace: "ecs", ResourceId: id, ScalableDimension: "ecs:service:DesiredCount", PolicyName: aws.String("ahead"), StartTime: &start, EndTime: aws.Time(start.Add(24 * time.Hour))})
+		return c.GetPredictiveScalingForecast(ctx, &aas.GetPredictiveScalingForecastInput{ServiceNamespace: "ecs", ResourceId: id, ScalableDimension: "ecs:service:DesiredCount", PolicyName: aws.String("ahead"), StartTime: aws.Time(start.Add(5 * time.Hour)), EndTime: aws.Time(start.Add(29 * time.Hour))})
 	}
 	load(t, a, 20)
 	_, err := get()
@@ -106,7 +106,7 @@ func TestPredictiveScaling(t *testing.T) {
 	activities := ok[aas.DescribeScalingActivitiesOutput](t)(c.DescribeScalingActivities(ctx, &aas.DescribeScalingActivitiesInput{ServiceNamespace: "ecs", ResourceId: id}))
 	contains(t, "cause", str(activities.ScalingActivities[0].Cause), "predictive scaling policy ahead forecast")
 	if out := a.Must(t, "application-autoscaling", "get-predictive-scaling-forecast", "--service-namespace", "ecs", "--resource-id", "service/c/web", "--scalable-dimension", "ecs:service:DesiredCount", "--policy-name", "ahead",
-		"--start-time", start.Format(time.RFC3339), "--end-time", start.Add(2*time.Hour).Format(time.RFC3339)); len(out["CapacityForecast"].(map[string]any)["Values"].([]any)) != 2 {
+		"--start-time", start.Add(20*time.Hour).Format(time.RFC3339), "--end-time", start.Add(22*time.Hour).Format(time.RFC3339)); len(out["CapacityForecast"].(map[string]any)["Values"].([]any)) != 2 {
 		t.Errorf("the CLI sees %v", out)
 	}
 	ok[aas.DeleteScalingPolicyOutput](t)(c.DeleteScalingPolicy(ctx, &aas.DeleteScalingPolicyInput{ServiceNamespace: "ecs", ResourceId: id, ScalableDimension: "ecs:service:DesiredCount", PolicyName: aws.String("ahead")}))
