@@ -114,7 +114,9 @@ func (m memoryServices) Read(_ context.Context, ref deploy.Ref) (deploy.Observed
 	maps.Copy(o.Service.Tags, d.target.Spec.Tags)
 	// The engine writes the Spec back from AWS: without what AWS does not keep, and with what it
 	// chooses or says in other words.
-	o.Spec.Team, o.Spec.Alarms, o.Spec.Discovery, o.Spec.Schedule = "", nil, nil, ""
+	o.Spec.Team, o.Spec.Discovery, o.Spec.Schedule = "", nil, ""
+	o.Spec.Alarms = slices.Clone(o.Spec.Alarms)
+	slices.Reverse(o.Spec.Alarms)
 	o.Spec.Deployment.Timeout, o.Spec.Deployment.Smoke, o.Spec.Deployment.Before, o.Spec.Deployment.After = 0, nil, nil, nil
 	o.Spec.Tags = maps.Clone(o.Spec.Tags)
 	for _, k := range []string{"service", "team", "environment"} {

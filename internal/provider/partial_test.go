@@ -89,11 +89,10 @@ resource "slipway_service" "worker" {
   name          = "worker"
   environment   = "qa"
   cluster       = "demo"
-  kind          = "worker"
   image         = "127.0.0.1/worker@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
   desired_count = 2
   containers    = [{ name = "worker", cpu = 64, memory = 64, stop_timeout = 2, env = { A = "%s" } }]
-  alarms        = [{ name = "cpu", metric = "cpu", threshold = 90, periods = 3, period = 60 }, { name = "churn", metric = "task-churn", threshold = 3, periods = 1, period = 300 }]
+  alarms        = [{ name = "churn", metric = "task-churn", threshold = 3, periods = 1, period = 300 }, { name = "cpu", metric = "cpu", threshold = 90, periods = 3, period = 60 }]
   task_role     = { statements = [{ actions = ["sqs:ReceiveMessage"], resources = ["*"] }] }
   scaling       = { min = 2, max = 4, targets = [{ metric = "cpu", target = 60 }] }
   deployment    = { timeout = 120 }

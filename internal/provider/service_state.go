@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
@@ -179,9 +180,13 @@ func keep(o deploy.Observed, before service.Spec) service.Spec {
 		seen.Route = &route
 	}
 	seen.Deployment.Timeout = before.Deployment.Timeout
+	if seen.Deployment.Timeout == 0 { // imported: AWS does not keep it
+		seen.Deployment.Timeout = 15 * time.Minute
+	}
 	seen.Deployment.Before, seen.Deployment.After = before.Deployment.Before, before.Deployment.After
 	seen.Deployment.Smoke = before.Deployment.Smoke
-	seen.Discovery, seen.Alarms, seen.Schedule = before.Discovery, before.Alarms, before.Schedule
+	seen.Discovery, seen.Schedule = before.Discovery, before.Schedule
+	seen.Alarms = inOrderOf(seen.Alarms, before.Alarms, func(a service.Alarm) string { return a.Name })
 
 	tags := maps.Clone(seen.Tags)
 	for _, k := range []string{"service", "team", "environment"} { // every service has them; drift only if asked for
