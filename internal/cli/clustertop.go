@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
 	"github.com/mattn/go-isatty"
 	"github.com/spf13/cobra"
@@ -67,13 +66,7 @@ a letter a service; what drains and what is rotated; and what that waits for. It
 				fmt.Fprint(cmd.OutOrStdout(), v.render(100, 0, false))
 				return nil
 			}
-			m := &topModel{ctx: cmd.Context(), look: look, every: every, colour: isTerminal(out)}
-			// Signals end the context. Were they handled twice, the second handler could wait for ever to be heard.
-			_, err = tea.NewProgram(m, tea.WithAltScreen(), tea.WithContext(cmd.Context()), tea.WithoutSignalHandler(), tea.WithOutput(out), tea.WithInput(cmd.InOrStdin())).Run()
-			if cmd.Context().Err() != nil {
-				return nil // asked to end, by a signal: as by q
-			}
-			return err
+			return watchTop(cmd.Context(), cmd.InOrStdin(), out, every, look)
 		},
 	}
 	f.add(cmd)
@@ -246,68 +239,4 @@ func packed(i *drain.Instance, cells int, size func(*drain.Task) int, whole int,
 		}
 	}
 	return b.String() + strings.Repeat("·", cells-at)
-}
-
-// topModel is the live view.
-type topModel struct {
-	ctx           context.Context
-	look          func(context.Context) (*topView, error)
-	every         time.Duration
-	view          *topView
-	err           error
-	width, height int
-	colour        bool
-}
-
-type topSeen struct {
-	view *topView
-	err  error
-}
-
-type topTick struct{}
-
-func (m *topModel) see() tea.Cmd {
-	return func() tea.Msg {
-		v, err := m.look(m.ctx)
-		return topSeen{v, err}
-	}
-}
-
-// Init begins with a look.
-func (m *topModel) Init() tea.Cmd { return m.see() }
-
-// Update reacts to a key, a new size, or what was seen.
-func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
-	switch msg := msg.(type) {
-	case tea.KeyMsg:
-		switch msg.String() {
-		case "q", "esc", "ctrl+c":
-			return m, tea.Quit
-		}
-	case tea.WindowSizeMsg:
-		m.width, m.height = msg.Width, msg.Height
-	case topSeen:
-		if m.err = msg.err; msg.err == nil {
-			m.view = msg.view
-		}
-		return m, tea.Tick(m.every, func(time.Time) tea.Msg { return topTick{} })
-	case topTick:
-		return m, m.see()
-	}
-	return m, nil
-}
-
-// View is the text of the screen.
-func (m *topModel) View() string {
-	if m.view == nil {
-		if m.err != nil {
-			return m.err.Error() + "\n"
-		}
-		return "looking…\n"
-	}
-	s := m.view.render(max(m.width, 60), m.height, m.colour)
-	if m.err != nil {
-		s += "\n" + m.err.Error() + "\n"
-	}
-	return s
 }
