@@ -60,6 +60,9 @@ func (p groupPort) PutGroup(ctx context.Context, w clusterinfra.Group) (clusteri
 		if _, err := p.api.CreateAutoScalingGroup(ctx, in); err != nil {
 			return w, err
 		}
+		if err := p.leaveZones(ctx, w.Name); err != nil {
+			return w, err
+		}
 		return p.Group(ctx, w.Name)
 	case err != nil:
 		return w, err
@@ -72,12 +75,27 @@ func (p groupPort) PutGroup(ctx context.Context, w clusterinfra.Group) (clusteri
 	if _, err := p.api.UpdateAutoScalingGroup(ctx, in); err != nil {
 		return w, err
 	}
+	if err := p.leaveZones(ctx, w.Name); err != nil {
+		return w, err
+	}
 	if len(missing(have.Tags, w.Tags)) > 0 {
 		if _, err := p.api.CreateOrUpdateTags(ctx, &autoscaling.CreateOrUpdateTagsInput{Tags: groupTags(w)}); err != nil {
 			return w, err
 		}
 	}
 	return p.Group(ctx, w.Name)
+}
+
+// leaveZones keeps the group from evening out its zones by ending instances that run tasks: it knows of no
+// draining. New instances still go where there are fewest, and the controller picks what goes.
+//
+// Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html
+func (p groupPort) leaveZones(ctx context.Context, group string) error {
+	_, err := p.api.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: &group, ScalingProcesses: []string{"AZRebalance"}})
+	if err != nil {
+		return fmt.Errorf("suspending AZRebalance: %w", err)
+	}
+	return nil
 }
 
 func groupTags(w clusterinfra.Group) (out []types.Tag) {
