@@ -268,6 +268,7 @@ func (l *Local) RuntimeName() string { return l.runtime.Name() }
 // Run runs the loops until ctx ends or one of them fails, then stops the containers and closes the
 // state. It is called once.
 func (l *Local) Run(ctx context.Context) error {
+	l.registry.Opened(l.openDoor)
 	g, loops := errgroup.WithContext(ctx)
 	for _, run := range append(l.around.runs, l.ec2.Run, l.autoscaling.Run, l.elb.Run, l.services.Run, l.tasks.Run, l.cloudwatch.Run, l.aas.Run, l.registry.Run, l.metrics.Run, l.managed.Run, l.daemons.Run, l.machines.Run, l.api.Run, l.world.Run) {
 		g.Go(func() error {

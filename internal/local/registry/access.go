@@ -2,85 +2,154 @@ package registry
 
 import (
 	"encoding/json"
-	"slices"
+	"strconv"
 	"strings"
+	"time"
 
-	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
+	"github.com/slipway-ecs/slipway/internal/iampolicy/evaluate"
 )
 
-// oneOrMany is a string or a list of strings.
-type oneOrMany []string
+// Caller is who asks the registry for something.
+type Caller struct {
+	Account   string // 12 digits
+	Principal string // ARN of the user or of the role's session; empty: the account's root
+	SourceIP  string // empty: the local AWS itself
+}
 
-// UnmarshalJSON reads either form.
-func (o *oneOrMany) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil {
-		*o = oneOrMany{one}
-		return nil
+func (c Caller) arn() string {
+	if c.Principal == "" {
+		return "arn:aws:iam::" + c.Account + ":root"
 	}
-	return json.Unmarshal(data, (*[]string)(o))
+	return c.Principal
 }
 
-// principals is "*" or a map from a kind to identities.
-type principals map[string]oneOrMany
-
-// UnmarshalJSON reads either form.
-func (p *principals) UnmarshalJSON(data []byte) error {
-	var all string
-	if json.Unmarshal(data, &all) == nil {
-		*p = principals{"AWS": {all}}
-		return nil
+// role is the ARN of the role of which the principal is a session; empty if it is none.
+func (c Caller) role() string {
+	head, rest, ok := strings.Cut(c.Principal, ":assumed-role/")
+	if !ok {
+		return ""
 	}
-	return json.Unmarshal(data, (*map[string]oneOrMany)(p))
+	name, _, _ := strings.Cut(rest, "/")
+	return strings.Replace(head, ":sts:", ":iam:", 1) + ":role/" + name
 }
 
-type statement struct {
-	Effect    string
-	Principal principals
-	Action    oneOrMany
-	Condition json.RawMessage
-}
-
-type accessPolicy struct {
-	Version   string
-	Statement []statement
-}
-
-// CheckPolicy tells whether text can be the policy of a repository or a registry.
+// CheckPolicy tells whether text can be the policy of a repository.
 func CheckPolicy(text string) error {
-	var p accessPolicy
-	if err := json.Unmarshal([]byte(text), &p); err != nil || len(p.Statement) == 0 {
-		return errorf(CodeInvalidParameter, "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided'")
-	}
-	for _, s := range p.Statement {
-		if s.Effect != "Allow" && s.Effect != "Deny" || len(s.Action) == 0 || len(s.Principal) == 0 {
-			return errorf(CodeInvalidParameter, "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided'")
-		}
+	if _, err := evaluate.Parse(text, evaluate.Attached); err != nil {
+		return badPolicy(err)
 	}
 	return nil
 }
 
-// Allows tells whether the repository's policy lets another account do an action. Conditions are
-// not evaluated: a statement with one never allows, and denies.
-func (r *Repository) Allows(account, action string) bool {
-	var p accessPolicy
-	if r.Policy == "" || json.Unmarshal([]byte(r.Policy), &p) != nil {
-		return false
+// CheckRegistryPolicy tells whether text can be the policy of a registry: its statements name
+// resources.
+func CheckRegistryPolicy(text string) error {
+	if _, err := evaluate.Parse(text, evaluate.Resource); err != nil {
+		return badPolicy(err)
 	}
-	allowed := false
-	for _, s := range p.Statement {
-		matches := slices.ContainsFunc(s.Action, func(a string) bool {
-			return lifecycle.MatchPattern(strings.ToLower(a), strings.ToLower(action))
-		}) && slices.ContainsFunc(s.Principal["AWS"], func(who string) bool {
-			return who == "*" || who == account || strings.HasPrefix(who, "arn:aws:iam::"+account+":")
-		})
-		switch conditional := len(s.Condition) > 0; {
-		case !matches:
-		case s.Effect == "Deny":
-			return false
-		case !conditional:
-			allowed = true
+	return nil
+}
+
+func badPolicy(err error) error {
+	return errorf(CodeInvalidParameter, "Invalid parameter at 'PolicyText' failed to satisfy constraint: 'Invalid repository policy provided': %v", err)
+}
+
+// everything is what the policies of a caller allow as far as the registry knows: whether they do is
+// the caller's own account's to judge.
+var everything = func() *evaluate.Policy {
+	p, err := evaluate.Parse(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}`, evaluate.Identity)
+	if err != nil {
+		panic(err)
+	}
+	return p
+}()
+
+// request is what a policy is asked.
+func (s *Store) request(c Caller, action, repository string) evaluate.Request {
+	arn := c.arn()
+	if role := c.role(); role != "" {
+		arn = role
+	}
+	now := s.now()
+	r := evaluate.Request{Principal: evaluate.Principal{ARN: c.arn(), Role: c.role(), Account: c.Account}, Action: action, Resource: s.ARN(repository),
+		Context: map[string][]string{"aws:principalarn": {arn}, "aws:principalaccount": {c.Account}, "aws:currenttime": {now.Format(time.RFC3339)},
+			"aws:epochtime": {strconv.FormatInt(now.Unix(), 10)}, "aws:securetransport": {"false"}, "aws:requestedregion": {s.cfg.Region}}}
+	if c.SourceIP != "" {
+		r.Context["aws:sourceip"] = []string{c.SourceIP}
+	}
+	if repo, err := s.Repository(repository); err == nil {
+		for k, v := range repo.Tags {
+			r.Context["aws:resourcetag/"+strings.ToLower(k)] = []string{v}
+			r.Context["ecr:resourcetag/"+strings.ToLower(k)] = []string{v}
 		}
 	}
-	return allowed
+	return r
 }
+
+// Allows tells whether somebody may do an action on a repository, as far as the policies of the
+// repository and of the registry say. Another account needs one of them to allow it; the registry's
+// own account needs that none denies.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/registry-permissions.html
+func (s *Store) Allows(c Caller, action string, r *Repository) bool {
+	asked := s.request(c, action, r.Name)
+	own := c.Account == s.cfg.Account
+	granted := own
+	if p := policyOf(r.Policy, evaluate.Attached); p != nil {
+		d := decide(s, p, asked)
+		if denied(d) {
+			return false
+		}
+		granted = granted || d.Allowed()
+	}
+	if p := policyOf(s.Setting(SettingPolicy), evaluate.Resource); p != nil {
+		d := decide(s, p, asked)
+		if denied(d) {
+			return false
+		}
+		granted = granted || d.Allowed()
+	}
+	return granted
+}
+
+// SettingPolicy is the name of the registry's policy among its documents.
+const SettingPolicy = "policy"
+
+// grants tells whether the registry's policy lets another account do an action.
+func (s *Store) grants(c Caller, action, repository string) bool {
+	p := policyOf(s.Setting(SettingPolicy), evaluate.Resource)
+	return p != nil && decide(s, p, s.request(c, action, repository)).Allowed()
+}
+
+func (s *Store) caller() Caller { return Caller{Account: s.cfg.Account} }
+
+// policyOf reads a stored policy; nil if there is none.
+func policyOf(text string, kind evaluate.Kind) *evaluate.Policy {
+	if text == "" {
+		return nil
+	}
+	p, err := evaluate.Parse(text, kind)
+	if err != nil { // from a time when it was valid: it allows nothing
+		return &evaluate.Policy{}
+	}
+	return p
+}
+
+func decide(s *Store, p *evaluate.Policy, r evaluate.Request) evaluate.Decision {
+	return evaluate.Decide(evaluate.Policies{Identity: []*evaluate.Policy{everything}, Resource: p, Owner: s.cfg.Account}, r)
+}
+
+func denied(d evaluate.Decision) bool { return d.Cause == evaluate.DeniedResource }
+
+// excluded tells whether the caller is one whose pulls do not count.
+func (s *Store) excluded(c Caller) bool {
+	var m map[string]time.Time
+	if text := s.Setting(SettingExclusions); text == "" || json.Unmarshal([]byte(text), &m) != nil {
+		return false
+	}
+	_, user := m[c.arn()]
+	_, role := m[c.role()]
+	return user || role
+}
+
+// SettingExclusions is the name of the pull time exclusions among the registry's documents.
+const SettingExclusions = "pull-time-exclusions"

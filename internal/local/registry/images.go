@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
 )
@@ -62,6 +63,10 @@ type Push struct {
 	// Again says that putting what is there already is no error, as docker clients expect. ECR
 	// refuses them an immutable tag even then: https://github.com/aws/containers-roadmap/issues/2179.
 	Again bool
+	// replica is an image that comes from another registry: it goes no further.
+	replica bool
+	// fetched is one that comes from upstream, now.
+	fetched bool
 }
 
 // parseManifest reads a manifest into an image record.
@@ -172,7 +177,11 @@ func (s *Store) PutImage(p Push) (*Image, error) {
 		return err
 	})
 	if err == nil && changed {
-		s.emit(pushed(im, p.Tag))
+		if !p.replica {
+			s.emit(pushed(im, p.Tag))
+			s.replicate(im, p.Tag)
+		}
+		s.scanOnPush(im)
 	}
 	return im, err
 }
@@ -227,7 +236,10 @@ func (s *Store) putTag(tx *state.Tx, repo *Repository, p Push, digest string) (b
 	key := TagKey(p.Repository, p.Tag)
 	old, ok := s.t.tags.Get(tx, key)
 	switch {
-	case ok && old.Digest == digest && p.Again && !repo.immutableTag(p.Tag):
+	case ok && old.Digest == digest && (p.replica || p.fetched || p.Again && !repo.immutableTag(p.Tag)):
+		if p.fetched {
+			s.t.tags.Put(tx, key, &Tag{Repository: p.Repository, Name: p.Tag, Digest: digest, CheckedAt: s.now()})
+		}
 		return false, nil
 	case ok && old.Digest == digest && !p.Again:
 		return false, errorf(CodeImageExists, "Image with digest '%s' and tag '%s' already exists in the repository with name '%s' in registry with id '%s'", digest, p.Tag, p.Repository, s.cfg.Account)
@@ -236,7 +248,11 @@ func (s *Store) putTag(tx *state.Tx, repo *Repository, p Push, digest string) (b
 	case s.t.tagsByImage.Count(tx, ImageKey(p.Repository, digest)) >= maxTagsOfImage:
 		return false, errorf(CodeLimitExceeded, "The image with digest '%s' has its maximum of %d tags", digest, maxTagsOfImage)
 	}
-	s.t.tags.Put(tx, key, &Tag{p.Repository, p.Tag, digest})
+	t := &Tag{Repository: p.Repository, Name: p.Tag, Digest: digest}
+	if p.fetched {
+		t.CheckedAt = s.now()
+	}
+	s.t.tags.Put(tx, key, t)
 	return true, nil
 }
 
@@ -275,7 +291,17 @@ func (s *Store) resolve(tx *state.Tx, repository string, id ImageID) (*Image, *F
 	if !ok {
 		return fail("ImageNotFound", "Requested image not found")
 	}
-	return im, nil
+	return s.settled(im), nil
+}
+
+// settled is an image whose restoring has ended, or the image as it is.
+func (s *Store) settled(im *Image) *Image {
+	if im.Status != StatusActivating || s.now().Before(im.ActiveFrom) {
+		return im
+	}
+	out := *im
+	out.Status, out.LastActivatedAt = StatusActive, im.ActiveFrom
+	return &out
 }
 
 // Image returns an image. An error is RepositoryNotFound; a failure is about the image.
@@ -332,7 +358,7 @@ func (s *Store) images(tx *state.Tx, repository string) []Tagged {
 	}
 	var out []Tagged
 	for _, im := range s.t.images.Prefix(tx, repository+"@") {
-		out = append(out, Tagged{im, tags[im.Digest]})
+		out = append(out, Tagged{s.settled(im), tags[im.Digest]})
 	}
 	return out
 }
@@ -344,15 +370,18 @@ func (s *Store) Referrers(repository, digest string) (out []*Image, err error) {
 			return err
 		}
 		for _, im := range s.t.imagesBySubject.Get(tx, ImageKey(repository, digest)) {
-			out = append(out, im)
+			out = append(out, s.settled(im))
 		}
 		return nil
 	})
 	return out, err
 }
 
-// Pulled notes that an image was pulled.
-func (s *Store) Pulled(repository, digest string) error {
+// Pulled notes that an image was pulled, unless pulls of who did so do not count.
+func (s *Store) Pulled(c Caller, repository, digest string) error {
+	if s.excluded(c) {
+		return nil
+	}
 	return s.db.Update(func(tx *state.Tx) error {
 		s.t.images.Modify(tx, ImageKey(repository, digest), func(im *Image) { im.LastPulledAt = s.now() })
 		return nil
@@ -447,6 +476,10 @@ func (s *Store) SetStorageClass(repository string, id ImageID, archive bool) (*I
 	return out, err
 }
 
+// restoring is how long it takes to restore an archived image: up to 20 minutes.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/archive_restore_image.html
+const restoring = 20 * time.Minute
+
 func (s *Store) setArchived(tx *state.Tx, im *Image, archive bool) *Image {
 	if (im.Status == StatusArchived) == archive {
 		return im
@@ -455,7 +488,7 @@ func (s *Store) setArchived(tx *state.Tx, im *Image, archive bool) *Image {
 	if archive {
 		changed.Status, changed.LastArchivedAt = StatusArchived, s.now()
 	} else {
-		changed.Status, changed.LastActivatedAt = StatusActive, s.now()
+		changed.Status, changed.ActiveFrom = StatusActivating, s.now().Add(restoring)
 	}
 	s.t.images.Put(tx, ImageKey(im.Repository, im.Digest), &changed)
 	return &changed
@@ -463,9 +496,20 @@ func (s *Store) setArchived(tx *state.Tx, im *Image, archive bool) *Image {
 
 // Scanned notes the result of a scan of an image.
 func (s *Store) Scanned(repository, digest string, scan Scan) error {
-	return s.db.Update(func(tx *state.Tx) error {
+	event := ScanEvent{ScanStatus: scan.Status, RepositoryName: repository, ImageDigest: digest, Counts: map[string]int{}, ImageTags: []string{}}
+	for _, f := range scan.Findings {
+		event.Counts[f.Severity]++
+	}
+	err := s.db.Update(func(tx *state.Tx) error {
 		scan.At = s.now()
 		s.t.images.Modify(tx, ImageKey(repository, digest), func(im *Image) { im.Scan = &scan })
+		for _, t := range s.t.tagsByImage.Get(tx, ImageKey(repository, digest)) {
+			event.ImageTags = append(event.ImageTags, t.Name)
+		}
 		return nil
 	})
+	if err == nil {
+		s.tell("ECR Image Scan", repository, event)
+	}
+	return err
 }

@@ -112,7 +112,27 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 }
 
+// settle keeps what settled shows: which images have been restored.
+func (s *Store) settle() {
+	err := s.db.Update(func(tx *state.Tx) error {
+		done := map[string]*Image{}
+		for key, im := range s.t.images.All(tx) {
+			if now := s.settled(im); now != im {
+				done[key] = now
+			}
+		}
+		for key, im := range done {
+			s.t.images.Put(tx, key, im)
+		}
+		return nil
+	})
+	if err != nil {
+		slog.Error("restoring images", "error", err)
+	}
+}
+
 func (s *Store) sweep() {
+	s.settle()
 	for _, r := range s.Repositories() {
 		if r.Lifecycle == "" {
 			continue

@@ -66,6 +66,9 @@ func blobError(err error) error {
 
 func (o *oci) image(ctx context.Context, repo string, id ImageID) (*Image, error) {
 	im, f, err := o.s.Image(repo, id)
+	if err == nil && f == nil && o.s.refresh(ctx, repo, id) {
+		im, f, err = o.s.Image(repo, id)
+	}
 	if err != nil || f != nil {
 		if upstream := o.s.Fetch(ctx, repo, id); upstream != nil {
 			return nil, ociError(upstream)
@@ -77,7 +80,7 @@ func (o *oci) image(ctx context.Context, repo string, id ImageID) (*Image, error
 		return nil, ociError(err)
 	case f != nil:
 		return nil, ociError(errorf(CodeImageNotFound, "%s", f.Reason))
-	case im.Status == StatusArchived:
+	case im.Status != StatusActive:
 		return nil, ociError(errorf(CodeArchived, "Image with digest '%s' is archived; restore it with UpdateImageStorageClass before it is pulled", im.Digest))
 	}
 	return im, nil
@@ -88,7 +91,7 @@ func (o *oci) pull(ctx context.Context, repo string, id ImageID) (ociregistry.Bl
 	if err != nil {
 		return nil, err
 	}
-	if err := o.s.Pulled(repo, im.Digest); err != nil {
+	if err := o.s.Pulled(callerIn(ctx), repo, im.Digest); err != nil {
 		return nil, err
 	}
 	return &bytesReader{bytes.NewReader(im.Body), describe(im)}, nil

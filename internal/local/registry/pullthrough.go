@@ -2,10 +2,13 @@ package registry
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -58,13 +61,24 @@ func (s *Store) Fetch(ctx context.Context, repository string, id ImageID) error 
 	}
 	ctx = context.WithoutCancel(ctx) // others may wait for it, too
 	_, err, _ = s.fetches.Do(repository+" "+source.Identifier(), func() (any, error) {
-		if _, err := remote.Head(source, remote.WithContext(ctx)); err != nil {
+		auth, err := s.Credentials(rule)
+		if err != nil {
+			return nil, errorf(CodeUpstream, "%v", err)
+		}
+		options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(auth)}
+		found, err := remote.Head(source, options...)
+		if err != nil {
 			return nil, fmt.Errorf("asking for %s: %w", source, err)
 		}
 		if err := s.createCached(repository); err != nil {
 			return nil, err
 		}
-		return nil, s.fetch(ctx, repository, source, id.Tag)
+		if err := s.fetch(repository, source, id.Tag, options); err != nil {
+			return nil, err
+		}
+		s.tell("ECR Pull Through Cache Action", repository, CacheEvent{RuleVersion: "1", SyncStatus: "SUCCESS", Prefix: rule.Prefix, Repository: repository,
+			UpstreamURL: rule.UpstreamURL, ImageTag: id.Tag, ImageDigest: found.Digest.String()})
+		return nil, nil
 	})
 	var refused *transport.Error
 	if errors.As(err, &refused) {
@@ -87,8 +101,7 @@ func (s *Store) createCached(repository string) error {
 }
 
 // fetch copies one manifest with all it holds.
-func (s *Store) fetch(ctx context.Context, repository string, source name.Reference, tag string) error {
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuth(authn.Anonymous)}
+func (s *Store) fetch(repository string, source name.Reference, tag string, options []remote.Option) error {
 	got, err := remote.Get(source, options...)
 	if err != nil {
 		return fmt.Errorf("getting %s: %w", source, err)
@@ -98,7 +111,7 @@ func (s *Store) fetch(ctx context.Context, repository string, source name.Refere
 		return err
 	}
 	for _, d := range im.Manifests {
-		if err := s.fetch(ctx, repository, source.Context().Digest(d), ""); err != nil {
+		if err := s.fetch(repository, source.Context().Digest(d), "", options); err != nil {
 			return err
 		}
 	}
@@ -110,7 +123,7 @@ func (s *Store) fetch(ctx context.Context, repository string, source name.Refere
 			return err
 		}
 	}
-	_, err = s.PutImage(Push{Repository: repository, Manifest: got.Manifest, MediaType: string(got.MediaType), Tag: tag, Again: true})
+	_, err = s.PutImage(Push{Repository: repository, Manifest: got.Manifest, MediaType: string(got.MediaType), Tag: tag, Again: true, fetched: true})
 	return err
 }
 
@@ -136,14 +149,93 @@ func (s *Store) fetchLayer(repository string, source name.Digest, options []remo
 	return err
 }
 
+// refreshEvery is how often upstream is asked whether a tag names another image by now.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache.html
+const refreshEvery = 24 * time.Hour
+
+// refresh asks upstream for a tag that was cached, if that was long ago, and tells whether the image
+// may be another one now. While upstream cannot be asked, what was cached is served.
+func (s *Store) refresh(ctx context.Context, repository string, id ImageID) bool {
+	if id.Tag == "" || id.Digest != "" {
+		return false
+	}
+	due := false
+	_ = s.db.View(func(tx *state.Tx) error {
+		t, ok := s.t.tags.Get(tx, TagKey(repository, id.Tag))
+		due = ok && !t.CheckedAt.IsZero() && s.now().Sub(t.CheckedAt) >= refreshEvery
+		return nil
+	})
+	if !due {
+		return false
+	}
+	if err := s.Fetch(ctx, repository, id); err != nil {
+		slog.Warn("asking upstream for a newer image", "repository", repository, "tag", id.Tag, "error", err)
+		return false
+	}
+	return true
+}
+
+// Codes of errors about the secret of a cache rule.
+const (
+	CodeSecretNotFound = "SecretNotFoundException"
+	CodeSecretAccess   = "UnableToAccessSecretException"
+	CodeSecretContent  = "UnableToDecryptSecretValueException"
+)
+
+// secretPrefix begins the name of the secrets that cache rules may use.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-creating-secret.html
+const secretPrefix = "ecr-pullthroughcache/"
+
+// Credentials are what a rule's upstream registry is asked with: those in its secret, or none.
+func (s *Store) Credentials(r *CacheRule) (authn.Authenticator, error) {
+	if r.CredentialARN == "" {
+		return authn.Anonymous, nil
+	}
+	if _, secret, ok := strings.Cut(r.CredentialARN, ":secret:"); !ok || !strings.HasPrefix(secret, secretPrefix) {
+		return nil, errorf(CodeInvalidParameter, "Invalid parameter at 'credentialArn' failed to satisfy constraint: 'The secret name must begin with %s'", secretPrefix)
+	}
+	if s.cfg.Secret == nil {
+		return nil, errorf(CodeSecretAccess, "not supported: there are no secrets here")
+	}
+	text, err := s.cfg.Secret(r.CredentialARN)
+	if err != nil {
+		return nil, errorf(CodeSecretNotFound, "The secret '%s' cannot be read: %v", r.CredentialARN, err)
+	}
+	var login struct{ Username, AccessToken string }
+	if json.Unmarshal([]byte(text), &login) != nil || login.Username == "" || login.AccessToken == "" {
+		return nil, errorf(CodeSecretContent, "The secret '%s' must hold the keys username and accessToken", r.CredentialARN)
+	}
+	return &authn.Basic{Username: login.Username, Password: login.AccessToken}, nil
+}
+
 // CheckUpstream tells what keeps the upstream registry of a rule from being asked; nil: nothing.
-func (r *CacheRule) CheckUpstream(ctx context.Context) error {
+func (s *Store) CheckUpstream(ctx context.Context, r *CacheRule) error {
+	auth, err := s.Credentials(r)
+	if err != nil {
+		return err
+	}
 	registry, err := name.NewRegistry(r.UpstreamURL)
 	if err != nil {
 		return fmt.Errorf("reading the upstream registry's URL: %w", err)
 	}
-	if _, err := transport.Ping(ctx, registry, remote.DefaultTransport); err != nil {
+	rt, err := transport.NewWithContext(ctx, registry, auth, remote.DefaultTransport, nil)
+	if err != nil {
 		return fmt.Errorf("asking the upstream registry: %w", err)
+	}
+	if auth == authn.Anonymous { // what it lets anybody read is not known before
+		return nil
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, registry.Scheme()+"://"+registry.RegistryStr()+"/v2/", nil)
+	if err != nil {
+		return fmt.Errorf("asking the upstream registry: %w", err)
+	}
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		return fmt.Errorf("asking the upstream registry: %w", err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("the upstream registry refuses the credentials: %s", resp.Status)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ const (
 	TableTemplates    = "ecr.templates"
 	TableCacheRules   = "ecr.cacherules"
 	TableSettings     = "ecr.settings"
+	TableReplications = "ecr.replications"
 )
 
 // Tag mutability of a repository.
@@ -35,6 +36,8 @@ const (
 const (
 	StatusActive   = "ACTIVE"
 	StatusArchived = "ARCHIVED"
+	// StatusActivating is the status of an image that is being restored.
+	StatusActivating = "ACTIVATING"
 )
 
 // Repository is an ECR repository. Key: name.
@@ -87,6 +90,7 @@ type Image struct {
 	Status             string
 	LastArchivedAt     time.Time
 	LastActivatedAt    time.Time
+	ActiveFrom         time.Time // when one that is ACTIVATING will be active
 	Scan               *Scan
 }
 
@@ -105,7 +109,10 @@ type Finding struct {
 }
 
 // Tag points at an image. Key: TagKey.
-type Tag struct{ Repository, Name, Digest string }
+type Tag struct {
+	Repository, Name, Digest string
+	CheckedAt                time.Time // when upstream was last asked for it, in a pull-through cache
+}
 
 // Layer makes a blob part of a repository. Key: LayerKey.
 type Layer struct {
@@ -164,6 +171,7 @@ type tables struct {
 	templates    *state.Table[Template]
 	cacheRules   *state.Table[CacheRule]
 	settings     *state.Table[Setting]
+	replications *state.Table[Replication]
 
 	tagsByImage     *state.Index[Tag]   // by ImageKey
 	imagesBySubject *state.Index[Image] // by ImageKey of the subject
@@ -172,7 +180,7 @@ type tables struct {
 	layersByDigest  *state.Index[Layer] // by digest
 }
 
-func newTables(db *state.DB) (*tables, error) {
+func newTables(db *state.DB, suffix string) (*tables, error) {
 	t := &tables{
 		tagsByImage: state.NewIndex(func(t *Tag) []string { return []string{ImageKey(t.Repository, t.Digest)} }),
 		imagesBySubject: state.NewIndex(func(i *Image) []string {
@@ -186,14 +194,15 @@ func newTables(db *state.DB) (*tables, error) {
 		layersByDigest:  state.NewIndex(func(l *Layer) []string { return []string{l.Digest} }),
 	}
 	var err error
-	add(&err, db, &t.repositories, TableRepositories)
-	add(&err, db, &t.images, TableImages, t.imagesBySubject, t.listsByManifest, t.imagesByLayer)
-	add(&err, db, &t.tags, TableTags, t.tagsByImage)
-	add(&err, db, &t.layers, TableLayers, t.layersByDigest)
-	add(&err, db, &t.uploads, TableUploads)
-	add(&err, db, &t.templates, TableTemplates)
-	add(&err, db, &t.cacheRules, TableCacheRules)
-	add(&err, db, &t.settings, TableSettings)
+	add(&err, db, &t.repositories, TableRepositories+suffix)
+	add(&err, db, &t.images, TableImages+suffix, t.imagesBySubject, t.listsByManifest, t.imagesByLayer)
+	add(&err, db, &t.tags, TableTags+suffix, t.tagsByImage)
+	add(&err, db, &t.layers, TableLayers+suffix, t.layersByDigest)
+	add(&err, db, &t.uploads, TableUploads+suffix)
+	add(&err, db, &t.templates, TableTemplates+suffix)
+	add(&err, db, &t.cacheRules, TableCacheRules+suffix)
+	add(&err, db, &t.settings, TableSettings+suffix)
+	add(&err, db, &t.replications, TableReplications+suffix)
 	return t, err
 }
 

@@ -1,11 +1,14 @@
 package registry
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"regexp"
+	"sync"
 
 	"cuelabs.dev/go/oci/ociregistry"
 	"cuelabs.dev/go/oci/ociregistry/ociserver"
@@ -13,20 +16,40 @@ import (
 
 // Server serves the OCI distribution protocol under /v2/.
 type Server struct {
-	store  *Store
-	next   http.Handler
+	pick   func(host string) *Store
+	mu     sync.Mutex
+	fronts map[*Store]http.Handler
 	tokens *Tokens
 	// RequireAuth refuses requests without a valid token, as ECR does. Without it every request is the
 	// registry's own account's, unless a token says otherwise; but clients send none unless asked.
 	RequireAuth bool
-	// Allow decides whether another account may do an action (an IAM action, as ecr:BatchGetImage)
-	// on a repository: by the repository's policy, unless set otherwise.
-	Allow func(account, action string, r *Repository) bool
+	// Allow decides whether somebody may do an action (an IAM action, as ecr:BatchGetImage) on a
+	// repository: by the policies of the repository and the registry, unless set otherwise.
+	Allow func(s *Store, c Caller, action string, r *Repository) bool
 }
 
 // NewServer makes the server of a store; tokens are what GetAuthorizationToken hands out.
 func NewServer(s *Store, tokens *Tokens) *Server {
-	return &Server{store: s, tokens: tokens, Allow: func(account, action string, r *Repository) bool { return r.Allows(account, action) }, next: ociserver.New(&oci{s: s}, &ociserver.Options{MaxListPageSize: 1000})}
+	return newServer(func(string) *Store { return s }, tokens)
+}
+
+// NewServers makes the server of all registries. Each is told by the host it is reached at.
+func NewServers(r *Registries, tokens *Tokens) *Server { return newServer(r.At, tokens) }
+
+func newServer(pick func(string) *Store, tokens *Tokens) *Server {
+	return &Server{pick: pick, tokens: tokens, Allow: (*Store).Allows, fronts: map[*Store]http.Handler{}}
+}
+
+// front speaks the protocol for a store.
+func (s *Server) front(store *Store) http.Handler {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.fronts[store]
+	if h == nil {
+		h = ociserver.New(&oci{s: store}, &ociserver.Options{MaxListPageSize: 1000})
+		s.fronts[store] = h
+	}
+	return h
 }
 
 // Repository names may hold the words that follow them, so what follows is matched from the end.
@@ -39,7 +62,8 @@ var (
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	account, err := s.account(r)
+	store := s.pick(r.Host)
+	who, err := s.who(store, r)
 	switch {
 	case errors.Is(err, errExpired):
 		writeError(w, "DENIED", http.StatusForbidden, "Your authorization token has expired. Reauthenticate and try again.")
@@ -53,52 +77,59 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	repo, kind := split(r.URL.Path)
 	action := actionOf(r.Method, kind)
 	pushing := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
-	if repo != "" && pushing && account == s.store.cfg.Account {
-		if err := s.store.CreateForPush(repo); err != nil {
+	if repo != "" && pushing && who.Account == store.cfg.Account {
+		if err := store.CreateForPush(repo); err != nil {
 			_ = ociregistry.WriteError(w, ociError(err))
 			return
 		}
 	}
-	if repo != "" && !s.allowed(account, repo, action) {
-		writeError(w, "DENIED", http.StatusForbidden, fmt.Sprintf("User: arn:aws:iam::%s:root is not authorized to perform: %s on resource: %s because no resource-based policy allows the %[2]s action",
-			account, action, s.store.ARN(repo)))
+	if repo != "" && !s.allowed(store, who, repo, action) {
+		writeError(w, "DENIED", http.StatusForbidden, fmt.Sprintf("User: %s is not authorized to perform: %s on resource: %s because no resource-based policy allows the %[2]s action",
+			who.arn(), action, store.ARN(repo)))
 		return
 	}
 	switch {
 	case r.Method == http.MethodGet && referrersPath.MatchString(r.URL.Path):
-		s.referrers(w, r)
+		s.referrers(store, w, r)
 	case r.Method == http.MethodPost && kind == kindUploads:
-		s.next.ServeHTTP(w, s.withoutVainMount(r, repo, account))
+		s.front(store).ServeHTTP(w, s.withoutVainMount(store, r, repo, who))
 	default:
-		s.next.ServeHTTP(w, r)
+		s.front(store).ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, who)))
 	}
 }
 
-// account tells whose request it is. A layer's address that GetDownloadUrlForLayer gave out needs no
-// more than itself.
-func (s *Server) account(r *http.Request) (string, error) {
+type callerKey struct{}
+
+func callerIn(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
+// who tells whose request it is. A layer's address that GetDownloadUrlForLayer gave out needs no more
+// than itself.
+func (s *Server) who(store *Store, r *http.Request) (Caller, error) {
+	ip, _, _ := net.SplitHostPort(r.RemoteAddr)
+	own := Caller{Account: store.cfg.Account, SourceIP: ip}
 	if r.URL.RawQuery != "" && s.tokens.signedPath(r) {
-		return s.store.cfg.Account, nil
+		return own, nil
 	}
 	user, password, ok := r.BasicAuth()
 	if ok && user == "AWS" {
-		account, err := s.tokens.check(password)
+		c, err := s.tokens.check(password)
 		if err == nil || s.RequireAuth {
-			return account, err
+			c.SourceIP = ip
+			return c, err
 		}
 	}
 	if s.RequireAuth {
-		return "", errNoToken
+		return Caller{}, errNoToken
 	}
-	return s.store.cfg.Account, nil
+	return own, nil
 }
 
-func (s *Server) allowed(account, repo, action string) bool {
-	if account == s.store.cfg.Account {
-		return true
-	}
-	r, err := s.store.Repository(repo)
-	return err != nil || s.Allow(account, action, r) // a missing repository is told by the request itself
+func (s *Server) allowed(store *Store, c Caller, repo, action string) bool {
+	r, err := store.Repository(repo)
+	return err != nil || s.Allow(store, c, action, r) // a missing repository is told by the request itself
 }
 
 const kindUploads = "uploads"
@@ -141,21 +172,25 @@ func actionOf(method, kind string) string {
 	return "ecr:BatchGetImage"
 }
 
+// SettingMounting is the name of the account setting that keeps layers from being mounted across
+// repositories: ENABLED (also if it is not set) or DISABLED.
+const SettingMounting = "account/BLOB_MOUNTING"
+
 // withoutVainMount drops a mount that cannot be done: the client then uploads the layer.
-func (s *Server) withoutVainMount(r *http.Request, repo, account string) *http.Request {
+func (s *Server) withoutVainMount(store *Store, r *http.Request, repo string, c Caller) *http.Request {
 	q := r.URL.Query()
 	digest, from := q.Get("mount"), q.Get("from")
 	if digest == "" {
 		return r
 	}
-	if from != "" && s.allowed(account, from, "ecr:GetDownloadUrlForLayer") {
-		if _, err := s.store.Layer(from, digest); err == nil {
+	if from != "" && store.Setting(SettingMounting) != "DISABLED" && s.allowed(store, c, from, "ecr:GetDownloadUrlForLayer") {
+		if _, err := store.Layer(from, digest); err == nil {
 			return r
 		}
 	}
 	q.Del("mount")
 	q.Del("from")
-	if _, err := s.store.Layer(repo, digest); err == nil { // there already: mounting it on itself answers so
+	if _, err := store.Layer(repo, digest); err == nil { // there already: mounting it on itself answers so
 		q.Set("mount", digest)
 		q.Set("from", repo)
 	}
@@ -165,13 +200,13 @@ func (s *Server) withoutVainMount(r *http.Request, repo, account string) *http.R
 }
 
 // referrers lists what refers to a digest. An empty list is a list, which the library's is not.
-func (s *Server) referrers(w http.ResponseWriter, r *http.Request) {
+func (s *Server) referrers(store *Store, w http.ResponseWriter, r *http.Request) {
 	m := referrersPath.FindStringSubmatch(r.URL.Path)
 	if !ValidDigest(m[2]) {
 		writeError(w, "DIGEST_INVALID", http.StatusBadRequest, "not a sha256 digest")
 		return
 	}
-	images, err := s.store.Referrers(m[1], m[2])
+	images, err := store.Referrers(m[1], m[2])
 	if err != nil {
 		_ = ociregistry.WriteError(w, ociError(err))
 		return

@@ -159,7 +159,7 @@ func TestPushAndPullByTagAndDigest(t *testing.T) {
 // Names that hold the protocol's own words.
 func TestNamesLikePaths(t *testing.T) {
 	f := start(t, t.TempDir())
-	f.server.Allow = func(string, string, *Repository) bool { return false }
+	f.server.Allow = func(_ *Store, c Caller, _ string, _ *Repository) bool { return c.Account == "000000000000" }
 	if err := f.PutTemplate(Template{Prefix: "ROOT", AppliedFor: []string{"CREATE_ON_PUSH"}}, true); err != nil {
 		t.Fatal(err)
 	}
@@ -492,8 +492,8 @@ func TestAuth(t *testing.T) {
 	if err := get(&authn.Basic{Username: "AWS", Password: token}); err != nil {
 		t.Error(err)
 	}
-	f.server.Allow = func(account, action string, r *Repository) bool {
-		return account == "222222222222" && action == "ecr:BatchGetImage" && r.Name == "app"
+	f.server.Allow = func(_ *Store, c Caller, action string, r *Repository) bool {
+		return c.Account == "222222222222" && action == "ecr:BatchGetImage" && r.Name == "app"
 	}
 	friend, _ := f.server.tokens.Issue("222222222222")
 	if err := get(&authn.Basic{Username: "AWS", Password: friend}); err != nil {
@@ -620,8 +620,15 @@ func TestArchivedImagesAreNotPulled(t *testing.T) {
 	if _, err := remote.Get(f.ref(t, "app:v1")); err == nil || !strings.Contains(err.Error(), "is archived") {
 		t.Errorf("err = %v", err)
 	}
-	if im, err := f.SetStorageClass("app", ImageID{Tag: "v1"}, false); err != nil || im.LastActivatedAt.IsZero() {
+	if im, err := f.SetStorageClass("app", ImageID{Tag: "v1"}, false); err != nil || im.Status != StatusActivating {
 		t.Fatal(im, err)
+	}
+	if _, err := remote.Get(f.ref(t, "app:v1")); err == nil {
+		t.Error("an image that is being restored was pulled")
+	}
+	f.clock.set(f.clock.Now().Add(restoring))
+	if im, _, err := f.Image("app", ImageID{Tag: "v1"}); err != nil || im.Status != StatusActive || im.LastActivatedAt.IsZero() {
+		t.Error(im, err)
 	}
 	if _, err := remote.Get(f.ref(t, "app:v1")); err != nil {
 		t.Error(err)

@@ -27,6 +27,16 @@ type Config struct {
 	// Events is told of every image that was pushed, deleted or moved between storage classes. Nil:
 	// nobody is.
 	Events func(Event)
+	// Tell is told of what happened to a repository (its ARN) otherwise: replications, scans and
+	// pull-through updates, by the detail type of EventBridge's event. Nil: nobody is.
+	Tell func(kind string, resources []string, detail any)
+	// Destinations says where what is pushed to a registry is replicated to. Nil: nowhere.
+	Destinations func(*Store) []Destination
+	// Secret is the value of a secret, for upstream registries that want credentials. Nil: there are
+	// none.
+	Secret func(arn string) (string, error)
+
+	tables string // after the names of the tables, beside the home registry's
 }
 
 // Store holds repositories, images and layers. It is safe for concurrent use.
@@ -39,6 +49,9 @@ type Store struct {
 	partsMu sync.Mutex
 	parts   map[string]*part // uploads under way in this process, by id
 	fetches singleflight.Group
+
+	all     *Registries // nil: it is the only one
+	address string      // IP address of its own; empty: that of the local AWS
 }
 
 // New opens the registry in cfg.Dir.
@@ -48,7 +61,7 @@ func New(cfg Config) (*Store, error) {
 			return nil, fmt.Errorf("creating the registry's directory: %w", err)
 		}
 	}
-	t, err := newTables(cfg.DB)
+	t, err := newTables(cfg.DB, cfg.tables)
 	if err != nil {
 		return nil, fmt.Errorf("opening the registry's tables: %w", err)
 	}

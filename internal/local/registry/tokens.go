@@ -65,8 +65,13 @@ func OpenTokens(file string, now func() time.Time) (*Tokens, error) {
 
 // Issue returns a password for the user AWS and when it expires.
 func (t *Tokens) Issue(account string) (password string, expires time.Time) {
+	return t.IssueTo(Caller{Account: account})
+}
+
+// IssueTo is Issue for a user or role of an account.
+func (t *Tokens) IssueTo(c Caller) (password string, expires time.Time) {
 	expires = t.now().Add(TokenLifetime).Truncate(time.Millisecond)
-	text := account + ":" + strconv.FormatInt(expires.Unix(), 10)
+	text := c.Account + ":" + strconv.FormatInt(expires.Unix(), 10) + ":" + base64.RawURLEncoding.EncodeToString([]byte(c.Principal))
 	return base64.RawURLEncoding.EncodeToString([]byte(text + ":" + t.sign(text))), expires
 }
 
@@ -76,22 +81,26 @@ func (t *Tokens) sign(text string) string {
 	return base64.RawURLEncoding.EncodeToString(m.Sum(nil))
 }
 
-// check returns the account a password was issued to.
-func (t *Tokens) check(password string) (account string, err error) {
+// check returns who a password was issued to.
+func (t *Tokens) check(password string) (Caller, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(password)
 	if err != nil {
-		return "", errNoToken
+		return Caller{}, errNoToken
 	}
 	text, mac, ok := cutLast(string(raw))
-	account, expires, ok2 := strings.Cut(text, ":")
-	sec, err := strconv.ParseInt(expires, 10, 64)
-	switch {
-	case !ok || !ok2 || err != nil || !hmac.Equal([]byte(mac), []byte(t.sign(text))):
-		return "", errNoToken
-	case t.now().Unix() >= sec:
-		return "", errExpired
+	parts := strings.Split(text, ":")
+	if !ok || len(parts) != 3 || !hmac.Equal([]byte(mac), []byte(t.sign(text))) {
+		return Caller{}, errNoToken
 	}
-	return account, nil
+	sec, err := strconv.ParseInt(parts[1], 10, 64)
+	principal, err2 := base64.RawURLEncoding.DecodeString(parts[2])
+	switch {
+	case err != nil || err2 != nil:
+		return Caller{}, errNoToken
+	case t.now().Unix() >= sec:
+		return Caller{}, errExpired
+	}
+	return Caller{Account: parts[0], Principal: string(principal)}, nil
 }
 
 func cutLast(s string) (before, after string, ok bool) {

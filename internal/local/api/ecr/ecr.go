@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"regexp"
 	"slices"
 	"sort"
@@ -18,28 +19,63 @@ import (
 
 // Deps is what the API works with.
 type Deps struct {
-	Store  *registry.Store
-	Tokens *registry.Tokens
-	// Host is the host and port under which the registry is reached: repository URIs begin with it.
-	Host    func() string
-	Account string // registry id
+	Registries *registry.Registries
+	Tokens     *registry.Tokens
+	// Host is the host and port under which the home registry is reached: repository URIs begin with it.
+	Host func() string
+	// Principal is the ARN of the user or the role's session an access key belongs to; empty: of
+	// nobody that is known. Nil: there are none.
+	Principal func(accessKey string) string
 	// ScanFindings is a file of what scans find, see scan.go; empty or missing: every scan fails.
 	ScanFindings string
 }
 
-type service struct{ Deps }
+// service is the API in one registry.
+type service struct {
+	Deps
+	Store   *registry.Store
+	Account string // registry id
+}
 
 // Register adds the operations to svc.
 func Register(svc *wire.Service, d Deps) {
-	s := &service{d}
-	wire.Handle(svc, "GetAuthorizationToken", s.token)
+	s := &service{Deps: d}
+	handle(svc, s, "GetAuthorizationToken", (*service).token)
 	s.repositories(svc)
 	s.images(svc)
 	s.layers(svc)
 	s.lifecycle(svc)
 	s.templates(svc)
 	s.settings(svc)
+	d.Registries.ScanOnPush(func(store *registry.Store, im *registry.Image) { s.in(store).scanPushed(im) })
 }
+
+func (s *service) in(store *registry.Store) *service {
+	return &service{Deps: s.Deps, Store: store, Account: store.Account()}
+}
+
+// handle adds an operation that works in the registry the request is for: that of the registryId, or
+// the caller's own, in the caller's region.
+func handle[In, Out any](svc *wire.Service, s *service, op string, f func(*service, context.Context, *In) (*Out, error), opts ...wire.Option) {
+	field, named := reflect.TypeFor[In]().FieldByName("RegistryId")
+	wire.Handle(svc, op, func(ctx context.Context, in *In) (*Out, error) {
+		caller, region := s.caller(ctx), wire.Caller(ctx).Region
+		store, err := s.Registries.Of(region, caller)
+		if err != nil {
+			return nil, shown(err)
+		}
+		if named {
+			if id, ok := reflect.ValueOf(in).Elem().FieldByIndex(field.Index).Interface().(*string); ok && wire.Value(id) != "" && *id != caller {
+				if other := s.Registries.Known(region, *id); other != nil { // otherwise the operation says that there is none
+					store = other
+				}
+			}
+		}
+		return f(s.in(store), ctx, in)
+	}, opts...)
+}
+
+func (s *service) host() string { return s.Store.Host(s.Host()) }
 
 // shown turns an error of the registry into one the client sees.
 func shown(err error) error {
@@ -66,15 +102,25 @@ func (s *service) caller(ctx context.Context) string {
 	if id.Account != "" {
 		return id.Account
 	}
-	return s.Account
+	return s.Registries.Home().Account()
+}
+
+// who is the caller as policies know it.
+func (s *service) who(ctx context.Context) registry.Caller {
+	id := wire.Caller(ctx)
+	out := registry.Caller{Account: s.caller(ctx), SourceIP: id.SourceIP}
+	if s.Principal != nil && !accountKey.MatchString(id.AccessKey) {
+		out.Principal = s.Principal(id.AccessKey)
+	}
+	return out
 }
 
 // repository finds a repository for an action of the caller.
 func (s *service) repository(ctx context.Context, registryID, name *string, action string) (*registry.Repository, error) {
-	caller := s.caller(ctx)
+	caller := s.who(ctx)
 	id := wire.Value(registryID)
 	if id == "" {
-		id = caller
+		id = caller.Account
 	}
 	if id != s.Account {
 		return nil, wire.Errorf("RepositoryNotFoundException", "The repository with name '%s' does not exist in the registry with id '%s'", wire.Value(name), id)
@@ -83,19 +129,30 @@ func (s *service) repository(ctx context.Context, registryID, name *string, acti
 	if err != nil {
 		return nil, shown(err)
 	}
-	if caller != s.Account && !r.Allows(caller, "ecr:"+action) {
+	if managing[action] && caller.Account == s.Account { // so that nobody can lock himself out
+		return r, nil
+	}
+	if !s.Store.Allows(caller, "ecr:"+action, r) {
+		arn := caller.Principal
+		if arn == "" {
+			arn = "arn:aws:iam::" + caller.Account + ":root"
+		}
 		return nil, &wire.Error{Code: "AccessDeniedException", Status: 400,
-			Message: "User: arn:aws:iam::" + caller + ":root is not authorized to perform: ecr:" + action + " on resource: " + r.ARN + " because no resource-based policy allows the ecr:" + action + " action"}
+			Message: "User: " + arn + " is not authorized to perform: ecr:" + action + " on resource: " + r.ARN + " because no resource-based policy allows the ecr:" + action + " action"}
 	}
 	return r, nil
 }
 
+// managing are the actions on a repository's policy, which its own account can always do.
+var managing = map[string]bool{"SetRepositoryPolicy": true, "GetRepositoryPolicy": true, "DeleteRepositoryPolicy": true}
+
 func (s *service) token(ctx context.Context, _ *ecrapi.GetAuthorizationTokenInput) (*ecrapi.GetAuthorizationTokenOutput, error) {
-	password, expires := s.Tokens.Issue(s.caller(ctx))
+	who := s.who(ctx)
+	password, expires := s.Tokens.IssueTo(registry.Caller{Account: who.Account, Principal: who.Principal})
 	return &ecrapi.GetAuthorizationTokenOutput{AuthorizationData: []ecrapi.AuthorizationData{{
 		AuthorizationToken: wire.String(base64.StdEncoding.EncodeToString([]byte("AWS:" + password))),
 		ExpiresAt:          wire.Timestamp(expires),
-		ProxyEndpoint:      wire.String("http://" + s.Host()),
+		ProxyEndpoint:      wire.String("http://" + s.host()),
 	}}}, nil
 }
 

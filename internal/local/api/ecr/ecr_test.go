@@ -1,6 +1,7 @@
 package ecr
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -59,6 +60,27 @@ type fixture struct {
 	server *registry.Server
 	svc    *wire.Service
 	scans  string // file of findings; not there yet
+
+	secrets map[string]string // by ARN
+	mu      sync.Mutex
+	told    []string // detail types of events, with their details
+}
+
+func (f *fixture) tell(kind string, resources []string, detail any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.told = append(f.told, fmt.Sprintf("%s %v %+v", kind, resources, detail))
+}
+
+func (f *fixture) events(kind string) (out []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.told {
+		if strings.HasPrefix(e, kind) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func start(t *testing.T) *fixture {
@@ -68,15 +90,31 @@ func start(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	f := &fixture{clock: &handClock{t: time.Date(2026, 1, 31, 0, 0, 0, 0, time.UTC)}, scans: t.TempDir() + "/findings.json"}
-	store, err := registry.New(registry.Config{DB: db, Dir: t.TempDir(), Clock: f.clock, Account: account, Region: "us-east-1"})
+	all, err := registry.OpenAll(registry.Config{DB: db, Dir: t.TempDir(), Clock: f.clock, Account: account, Region: "us-east-1", Destinations: Destinations, Tell: f.tell,
+		Secret: func(arn string) (string, error) {
+			if s, ok := f.secrets[arn]; ok {
+				return s, nil
+			}
+			return "", errors.New("no such secret")
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = all.Run(ctx) }() // it ends with ctx
+	t.Cleanup(func() { cancel(); <-done })
 	tokens := registry.NewTokens(f.clock.Now)
-	f.server = registry.NewServer(store, tokens)
+	f.server = registry.NewServers(all, tokens)
 	srv := wire.NewServer()
 	f.svc = srv.Service("ecr")
-	Register(f.svc, Deps{Store: store, Tokens: tokens, Host: func() string { return f.host }, Account: account, ScanFindings: f.scans})
+	Register(f.svc, Deps{Registries: all, Tokens: tokens, Host: func() string { return f.host }, ScanFindings: f.scans,
+		Principal: func(key string) string {
+			if key == "AKIASCANNER" {
+				return "arn:aws:sts::" + account + ":assumed-role/scanner/s"
+			}
+			return ""
+		}})
 	srv.Fallback("/v2/", f.server)
 	ts := httptest.NewUnstartedServer(srv)
 	f.host = ts.Listener.Addr().String()
@@ -425,7 +463,7 @@ func TestSharingWithAnotherAccount(t *testing.T) {
 		}
 		d := out.AuthorizationData[0]
 		raw, err := base64.StdEncoding.DecodeString(*d.AuthorizationToken)
-		if err != nil || *d.ProxyEndpoint != "http://"+f.host || !d.ExpiresAt.Equal(f.clock.Now().Add(12*time.Hour)) {
+		if err != nil || *d.ProxyEndpoint != "http://127.0.0.100"+f.host[strings.LastIndexByte(f.host, ':'):] || !d.ExpiresAt.Equal(f.clock.Now().Add(12*time.Hour)) {
 			t.Fatal(string(raw), d, err)
 		}
 		user, password, _ := strings.Cut(string(raw), ":")
@@ -504,7 +542,7 @@ func TestTemplatesAndSettings(t *testing.T) {
 		t.Error(err)
 	}
 	st, err := f.DescribeImageReplicationStatus(ctx, &ecr.DescribeImageReplicationStatusInput{RepositoryName: aws.String("auto/app"), ImageId: &types.ImageIdentifier{ImageTag: aws.String("v1")}})
-	if err != nil || len(st.ReplicationStatuses) != 1 || st.ReplicationStatuses[0].Status != "COMPLETE" {
+	if err != nil || len(st.ReplicationStatuses) != 0 { // it was pushed before there was a configuration
 		t.Error(st, err)
 	}
 	if d, err := f.DescribeRegistry(ctx, &ecr.DescribeRegistryInput{}); err != nil || *d.RegistryId != account || len(d.ReplicationConfiguration.Rules) != 1 {

@@ -10,16 +10,16 @@ import (
 )
 
 func (s *service) images(svc *wire.Service) {
-	wire.Handle(svc, "DescribeImages", s.describeImages)
-	wire.Handle(svc, "ListImages", s.listImages)
-	wire.Handle(svc, "BatchGetImage", s.getImages)
-	wire.Handle(svc, "PutImage", s.putImage)
-	wire.Handle(svc, "BatchDeleteImage", s.deleteImages)
-	wire.Handle(svc, "ListImageReferrers", s.referrers)
-	wire.Handle(svc, "UpdateImageStorageClass", s.storageClass, wire.Partly("a restored image is active at once"))
+	handle(svc, s, "DescribeImages", (*service).describeImages)
+	handle(svc, s, "ListImages", (*service).listImages)
+	handle(svc, s, "BatchGetImage", (*service).getImages)
+	handle(svc, s, "PutImage", (*service).putImage)
+	handle(svc, s, "BatchDeleteImage", (*service).deleteImages)
+	handle(svc, s, "ListImageReferrers", (*service).referrers)
+	handle(svc, s, "UpdateImageStorageClass", (*service).storageClass)
 	const noScanner = "there is no vulnerability scanner: what it finds comes from a file; without one every scan fails and says so"
-	wire.Handle(svc, "StartImageScan", s.startScan, wire.Partly(noScanner))
-	wire.Handle(svc, "DescribeImageScanFindings", s.findings, wire.Partly(noScanner))
+	handle(svc, s, "StartImageScan", (*service).startScan, wire.Partly(noScanner))
+	handle(svc, s, "DescribeImageScanFindings", (*service).findings, wire.Partly(noScanner))
 }
 
 func idOf(i ecrapi.ImageIdentifier) registry.ImageID {
@@ -178,11 +178,11 @@ func (s *service) getImages(ctx context.Context, in *ecrapi.BatchGetImageInput) 
 		case fail != nil:
 			failures = append(failures, *fail)
 			continue
-		case im.Status == registry.StatusArchived:
-			failures = append(failures, registry.Failure{ID: id, Code: "ImageInaccessible", Reason: "Requested image is archived"})
+		case im.Status != registry.StatusActive:
+			failures = append(failures, registry.Failure{ID: id, Code: "ImageInaccessible", Reason: "Requested image is archived or is being restored"})
 			continue
 		}
-		if err := s.Store.Pulled(r.Name, im.Digest); err != nil {
+		if err := s.Store.Pulled(s.who(ctx), r.Name, im.Digest); err != nil {
 			return nil, err
 		}
 		out.Images = append(out.Images, s.image(im, id.Tag))

@@ -10,11 +10,11 @@ import (
 )
 
 func (s *service) layers(svc *wire.Service) {
-	wire.Handle(svc, "InitiateLayerUpload", s.initiate)
-	wire.Handle(svc, "UploadLayerPart", s.uploadPart)
-	wire.Handle(svc, "CompleteLayerUpload", s.complete)
-	wire.Handle(svc, "BatchCheckLayerAvailability", s.available)
-	wire.Handle(svc, "GetDownloadUrlForLayer", s.download)
+	handle(svc, s, "InitiateLayerUpload", (*service).initiate)
+	handle(svc, s, "UploadLayerPart", (*service).uploadPart)
+	handle(svc, s, "CompleteLayerUpload", (*service).complete)
+	handle(svc, s, "BatchCheckLayerAvailability", (*service).available)
+	handle(svc, s, "GetDownloadUrlForLayer", (*service).download)
 }
 
 // partSize is the size of layer parts ECR asks for, in bytes.
@@ -109,5 +109,5 @@ func (s *service) download(ctx context.Context, in *ecrapi.GetDownloadUrlForLaye
 		return nil, shown(err)
 	}
 	return &ecrapi.GetDownloadUrlForLayerOutput{LayerDigest: in.LayerDigest,
-		DownloadUrl: wire.String("http://" + s.Host() + s.Tokens.SignPath("/v2/"+r.Name+"/blobs/"+*in.LayerDigest))}, nil
+		DownloadUrl: wire.String("http://" + s.host() + s.Tokens.SignPath("/v2/"+r.Name+"/blobs/"+*in.LayerDigest))}, nil
 }

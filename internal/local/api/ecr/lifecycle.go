@@ -12,11 +12,11 @@ import (
 )
 
 func (s *service) lifecycle(svc *wire.Service) {
-	wire.Handle(svc, "PutLifecyclePolicy", s.putLifecycle)
-	wire.Handle(svc, "GetLifecyclePolicy", s.getLifecycle)
-	wire.Handle(svc, "DeleteLifecyclePolicy", s.deleteLifecycle)
-	wire.Handle(svc, "StartLifecyclePolicyPreview", s.startPreview)
-	wire.Handle(svc, "GetLifecyclePolicyPreview", s.getPreview)
+	handle(svc, s, "PutLifecyclePolicy", (*service).putLifecycle)
+	handle(svc, s, "GetLifecyclePolicy", (*service).getLifecycle)
+	handle(svc, s, "DeleteLifecyclePolicy", (*service).deleteLifecycle)
+	handle(svc, s, "StartLifecyclePolicyPreview", (*service).startPreview)
+	handle(svc, s, "GetLifecyclePolicyPreview", (*service).getPreview)
 }
 
 // parse checks a policy. The error has every violation; ECR's has the first it finds.

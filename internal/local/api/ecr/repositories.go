@@ -13,23 +13,23 @@ import (
 )
 
 func (s *service) repositories(svc *wire.Service) {
-	wire.Handle(svc, "CreateRepository", s.create)
-	wire.Handle(svc, "DescribeRepositories", s.describeRepositories)
-	wire.Handle(svc, "DeleteRepository", s.deleteRepository)
-	wire.Handle(svc, "PutImageTagMutability", s.putMutability)
-	wire.Handle(svc, "PutImageScanningConfiguration", s.putScanning)
-	wire.Handle(svc, "SetRepositoryPolicy", s.setPolicy, wire.Partly("conditions are not evaluated: a statement with one never allows, and denies"))
-	wire.Handle(svc, "GetRepositoryPolicy", s.getPolicy)
-	wire.Handle(svc, "DeleteRepositoryPolicy", s.deletePolicy)
-	wire.Handle(svc, "TagResource", s.tag)
-	wire.Handle(svc, "UntagResource", s.untag)
-	wire.Handle(svc, "ListTagsForResource", s.tags)
+	handle(svc, s, "CreateRepository", (*service).create)
+	handle(svc, s, "DescribeRepositories", (*service).describeRepositories)
+	handle(svc, s, "DeleteRepository", (*service).deleteRepository)
+	handle(svc, s, "PutImageTagMutability", (*service).putMutability)
+	handle(svc, s, "PutImageScanningConfiguration", (*service).putScanning)
+	handle(svc, s, "SetRepositoryPolicy", (*service).setPolicy)
+	handle(svc, s, "GetRepositoryPolicy", (*service).getPolicy)
+	handle(svc, s, "DeleteRepositoryPolicy", (*service).deletePolicy)
+	handle(svc, s, "TagResource", (*service).tag)
+	handle(svc, s, "UntagResource", (*service).untag)
+	handle(svc, s, "ListTagsForResource", (*service).tags)
 }
 
 func (s *service) api(r *registry.Repository) *ecrapi.Repository {
 	return &ecrapi.Repository{
 		CreatedAt: wire.Timestamp(r.CreatedAt), RegistryId: &s.Account, RepositoryArn: &r.ARN, RepositoryName: &r.Name,
-		RepositoryUri:              wire.String(s.Host() + "/" + r.Name),
+		RepositoryUri:              wire.String(s.host() + "/" + r.Name),
 		EncryptionConfiguration:    &ecrapi.EncryptionConfiguration{EncryptionType: &r.EncryptionType, KmsKey: wire.NonEmpty(r.KMSKey)},
 		ImageScanningConfiguration: &ecrapi.ImageScanningConfiguration{ScanOnPush: &r.ScanOnPush},
 		ImageTagMutability:         &r.Mutability, ImageTagMutabilityExclusionFilters: filters(r.Exclusions),
@@ -76,7 +76,7 @@ func mutability(value *string, list []ecrapi.ImageTagMutabilityExclusionFilter) 
 
 func (s *service) create(ctx context.Context, in *ecrapi.CreateRepositoryInput) (*ecrapi.CreateRepositoryOutput, error) {
 	if caller := s.caller(ctx); caller != s.Account {
-		return nil, &wire.Error{Code: "AccessDeniedException", Message: "the local AWS holds the repositories of account " + s.Account + " only"}
+		return nil, &wire.Error{Code: "AccessDeniedException", Message: "User: arn:aws:iam::" + caller + ":root is not authorized to perform: ecr:CreateRepository on resource: " + s.Store.ARN(wire.Value(in.RepositoryName))}
 	}
 	m, exclusions, err := mutability(in.ImageTagMutability, in.ImageTagMutabilityExclusionFilters)
 	if err != nil {
@@ -225,9 +225,12 @@ const maxTags = 50
 
 // byARN changes or reads the repository an ARN names; f nil only reads.
 func (s *service) byARN(arn string, f func(r *registry.Repository) error) (*registry.Repository, error) {
-	_, name, ok := strings.Cut(arn, ":repository/")
+	place, name, ok := strings.Cut(arn, ":repository/")
 	if !ok || !strings.HasPrefix(arn, "arn:") {
 		return nil, invalid("resourceArn", "Invalid ARN")
+	}
+	if !strings.HasSuffix(place, ":"+s.Account) { // arn:aws:ecr:region:account
+		return nil, wire.Errorf("RepositoryNotFoundException", "The repository with name '%s' does not exist in the registry with id '%s'", name, place[strings.LastIndexByte(place, ':')+1:])
 	}
 	if f == nil {
 		r, err := s.Store.Repository(name)

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"os"
 	"slices"
 	"time"
 
+	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecrapi"
@@ -58,6 +60,12 @@ func (s *service) startScan(ctx context.Context, in *ecrapi.StartImageScanInput)
 	im, err := s.find(r.Name, id)
 	if err != nil {
 		return nil, err
+	}
+	switch {
+	case im.Status != registry.StatusActive:
+		return nil, wire.Errorf("ImageArchivedException", "The image with digest '%s' is archived", im.Digest)
+	case wire.Value(s.scanning().ScanType) == "ENHANCED":
+		return nil, wire.Errorf("ValidationException", "This feature is disabled: with enhanced scanning images are not scanned on request")
 	}
 	scan := s.scanOf(r.Name, im)
 	if err := s.Store.Scanned(r.Name, im.Digest, scan); err != nil {
@@ -109,4 +117,66 @@ func (s *service) find(repository string, id registry.ImageID) (*registry.Image,
 		return nil, s.notFound(id, repository)
 	}
 	return im, nil
+}
+
+// Limits of a registry's scanning configuration, and how often each type can scan.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_RegistryScanningRule.html
+const (
+	maxScanRules   = 2
+	maxScanFilters = 100
+)
+
+var frequencies = map[string][]string{"BASIC": {"SCAN_ON_PUSH", "MANUAL"}, "ENHANCED": {"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"}}
+
+func checkScanRules(kind string, rules []ecrapi.RegistryScanningRule) error {
+	if len(rules) > maxScanRules {
+		return invalid("rules", "Member must have length less than or equal to 2")
+	}
+	for _, r := range rules {
+		if !slices.Contains(frequencies[kind], wire.Value(r.ScanFrequency)) {
+			return invalid("rules.scanFrequency", "The frequency "+wire.Value(r.ScanFrequency)+" does not go with "+kind+" scanning")
+		}
+		if len(r.RepositoryFilters) > maxScanFilters {
+			return invalid("rules.repositoryFilters", "Member must have length less than or equal to 100")
+		}
+		for _, f := range r.RepositoryFilters {
+			if wire.Value(f.FilterType) != "WILDCARD" || wire.Value(f.Filter) == "" {
+				return invalid("rules.repositoryFilters", "A filter is a pattern with the type WILDCARD")
+			}
+		}
+	}
+	return nil
+}
+
+// scanPushed scans an image that was just pushed, if its repository or a rule of the registry says so.
+func (s *service) scanPushed(im *registry.Image) {
+	r, err := s.Store.Repository(im.Repository)
+	if err != nil || len(im.Manifests) > 0 { // gone meanwhile; of a list its manifests are scanned
+		return
+	}
+	if on := s.scannedOnPush(r); !wire.Value(on.ScanOnPush) {
+		return
+	}
+	if err := s.Store.Scanned(r.Name, im.Digest, s.scanOf(r.Name, im)); err != nil {
+		slog.Error("scanning an image", "repository", r.Name, "image", im.Digest, "error", err)
+	}
+}
+
+// scannedOnPush is how a repository is scanned by its own configuration and the registry's rules.
+func (s *service) scannedOnPush(r *registry.Repository) ecrapi.RepositoryScanningConfiguration {
+	c := ecrapi.RepositoryScanningConfiguration{RepositoryArn: &r.ARN, RepositoryName: &r.Name, ScanOnPush: wire.Bool(r.ScanOnPush),
+		ScanFrequency: wire.String("MANUAL"), AppliedScanFilters: []ecrapi.ScanningRepositoryFilter{}}
+	if r.ScanOnPush {
+		c.ScanFrequency = wire.String("SCAN_ON_PUSH")
+	}
+	for _, rule := range s.scanning().Rules {
+		for _, f := range rule.RepositoryFilters {
+			if lifecycle.MatchPattern(wire.Value(f.Filter), r.Name) {
+				c.AppliedScanFilters = append(c.AppliedScanFilters, f)
+				c.ScanFrequency = rule.ScanFrequency
+				c.ScanOnPush = wire.Bool(wire.Value(rule.ScanFrequency) != "MANUAL")
+			}
+		}
+	}
+	return c
 }

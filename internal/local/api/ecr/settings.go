@@ -3,6 +3,7 @@ package ecr
 import (
 	"context"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -14,86 +15,42 @@ import (
 )
 
 func (s *service) settings(svc *wire.Service) {
-	wire.Handle(svc, "DescribeRegistry", s.describeRegistry)
-	const one = "one registry serves all regions and accounts, so nothing is copied"
-	wire.Handle(svc, "PutReplicationConfiguration", s.putReplication, wire.Partly(one))
-	wire.Handle(svc, "DescribeImageReplicationStatus", s.replicationStatus, wire.Partly(one))
-	wire.Handle(svc, "PutRegistryPolicy", s.putRegistryPolicy, wire.Partly("recorded only"))
-	wire.Handle(svc, "GetRegistryPolicy", s.getRegistryPolicy)
-	wire.Handle(svc, "DeleteRegistryPolicy", s.deleteRegistryPolicy)
-	wire.Handle(svc, "PutRegistryScanningConfiguration", s.putRegistryScanning, wire.Partly("recorded; there is no vulnerability scanner"))
-	wire.Handle(svc, "GetRegistryScanningConfiguration", s.getRegistryScanning)
-	wire.Handle(svc, "BatchGetRepositoryScanningConfiguration", s.repositoryScanning)
-	wire.Handle(svc, "PutAccountSetting", s.putAccountSetting, wire.Partly("recorded; layers are always mounted"))
-	wire.Handle(svc, "GetAccountSetting", s.getAccountSetting)
-	wire.Handle(svc, "RegisterPullTimeUpdateExclusion", s.registerExclusion, wire.Partly("recorded; every pull counts"))
-	wire.Handle(svc, "DeregisterPullTimeUpdateExclusion", s.deregisterExclusion)
-	wire.Handle(svc, "ListPullTimeUpdateExclusions", s.listExclusions)
-	wire.Handle(svc, "PutSigningConfiguration", s.putSigning, wire.Partly("recorded; nothing is signed"))
-	wire.Handle(svc, "GetSigningConfiguration", s.getSigning)
-	wire.Handle(svc, "DeleteSigningConfiguration", s.deleteSigning)
-	wire.Handle(svc, "DescribeImageSigningStatus", s.signingStatus, wire.Partly("nothing is signed: the status is FAILED and says so"))
+	handle(svc, s, "DescribeRegistry", (*service).describeRegistry)
+	handle(svc, s, "PutReplicationConfiguration", (*service).putReplication)
+	handle(svc, s, "DescribeImageReplicationStatus", (*service).replicationStatus)
+	handle(svc, s, "PutRegistryPolicy", (*service).putRegistryPolicy)
+	handle(svc, s, "GetRegistryPolicy", (*service).getRegistryPolicy)
+	handle(svc, s, "DeleteRegistryPolicy", (*service).deleteRegistryPolicy)
+	handle(svc, s, "PutRegistryScanningConfiguration", (*service).putRegistryScanning, wire.Partly("what scans find comes from a file, and ENHANCED finds no more than BASIC"))
+	handle(svc, s, "GetRegistryScanningConfiguration", (*service).getRegistryScanning)
+	handle(svc, s, "BatchGetRepositoryScanningConfiguration", (*service).repositoryScanning)
+	handle(svc, s, "PutAccountSetting", (*service).putAccountSetting)
+	handle(svc, s, "GetAccountSetting", (*service).getAccountSetting)
+	handle(svc, s, "RegisterPullTimeUpdateExclusion", (*service).registerExclusion)
+	handle(svc, s, "DeregisterPullTimeUpdateExclusion", (*service).deregisterExclusion)
+	handle(svc, s, "ListPullTimeUpdateExclusions", (*service).listExclusions)
+	handle(svc, s, "PutSigningConfiguration", (*service).putSigning, wire.Partly("recorded; nothing is signed"))
+	handle(svc, s, "GetSigningConfiguration", (*service).getSigning)
+	handle(svc, s, "DeleteSigningConfiguration", (*service).deleteSigning)
+	handle(svc, s, "DescribeImageSigningStatus", (*service).signingStatus, wire.Partly("nothing is signed: the status is FAILED and says so"))
 }
 
 // Names of the registry's documents.
 const (
 	replicationSetting = "replication"
-	policySetting      = "policy"
+	policySetting      = registry.SettingPolicy
 	scanningSetting    = "scanning"
 	signingSetting     = "signing"
 	accountSetting     = "account/"
-	exclusionSetting   = "pull-time-exclusions"
+	exclusionSetting   = registry.SettingExclusions
 )
 
-func (s *service) replication() *ecrapi.ReplicationConfiguration {
-	c := &ecrapi.ReplicationConfiguration{Rules: []ecrapi.ReplicationRule{}}
-	s.stored(replicationSetting, c)
-	return c
-}
-
 func (s *service) describeRegistry(context.Context, *ecrapi.DescribeRegistryInput) (*ecrapi.DescribeRegistryOutput, error) {
-	return &ecrapi.DescribeRegistryOutput{RegistryId: &s.Account, ReplicationConfiguration: s.replication()}, nil
-}
-
-func (s *service) putReplication(_ context.Context, in *ecrapi.PutReplicationConfigurationInput) (*ecrapi.PutReplicationConfigurationOutput, error) {
-	c := in.ReplicationConfiguration
-	if len(c.Rules) > 10 {
-		return nil, invalid("replicationConfiguration.rules", "Member must have length less than or equal to 10")
-	}
-	for _, r := range c.Rules {
-		if len(r.Destinations) > 25 || len(r.RepositoryFilters) > 100 {
-			return nil, invalid("replicationConfiguration.rules", "A rule has up to 25 destinations and 100 filters")
-		}
-	}
-	return &ecrapi.PutReplicationConfigurationOutput{ReplicationConfiguration: c}, s.store(replicationSetting, c)
-}
-
-func (s *service) replicationStatus(ctx context.Context, in *ecrapi.DescribeImageReplicationStatusInput) (*ecrapi.DescribeImageReplicationStatusOutput, error) {
-	r, err := s.repository(ctx, in.RegistryId, in.RepositoryName, "DescribeImageReplicationStatus")
-	if err != nil {
-		return nil, err
-	}
-	id := idOf(*in.ImageId)
-	if _, err := s.find(r.Name, id); err != nil {
-		return nil, err
-	}
-	out := &ecrapi.DescribeImageReplicationStatusOutput{ImageId: in.ImageId, RepositoryName: &r.Name, ReplicationStatuses: []ecrapi.ImageReplicationStatus{}}
-	for _, rule := range s.replication().Rules {
-		covered := len(rule.RepositoryFilters) == 0 || slices.ContainsFunc(rule.RepositoryFilters, func(f ecrapi.RepositoryFilter) bool {
-			return strings.HasPrefix(r.Name, wire.Value(f.Filter))
-		})
-		if !covered {
-			continue
-		}
-		for _, d := range rule.Destinations {
-			out.ReplicationStatuses = append(out.ReplicationStatuses, ecrapi.ImageReplicationStatus{Region: d.Region, RegistryId: d.RegistryId, Status: wire.String("COMPLETE")})
-		}
-	}
-	return out, nil
+	return &ecrapi.DescribeRegistryOutput{RegistryId: &s.Account, ReplicationConfiguration: replication(s.Store)}, nil
 }
 
 func (s *service) putRegistryPolicy(_ context.Context, in *ecrapi.PutRegistryPolicyInput) (*ecrapi.PutRegistryPolicyOutput, error) {
-	if err := registry.CheckPolicy(*in.PolicyText); err != nil {
+	if err := registry.CheckRegistryPolicy(*in.PolicyText); err != nil {
 		return nil, shown(err)
 	}
 	return &ecrapi.PutRegistryPolicyOutput{PolicyText: in.PolicyText, RegistryId: &s.Account}, s.Store.PutSetting(policySetting, *in.PolicyText)
@@ -139,6 +96,9 @@ func (s *service) putRegistryScanning(_ context.Context, in *ecrapi.PutRegistryS
 	if t := *c.ScanType; t != "BASIC" && t != "ENHANCED" {
 		return nil, invalid("scanType", "Member must satisfy enum value set: [BASIC, ENHANCED]")
 	}
+	if err := checkScanRules(*c.ScanType, c.Rules); err != nil {
+		return nil, err
+	}
 	return &ecrapi.PutRegistryScanningConfigurationOutput{RegistryScanningConfiguration: c}, s.store(scanningSetting, c)
 }
 
@@ -155,31 +115,26 @@ func (s *service) repositoryScanning(_ context.Context, in *ecrapi.BatchGetRepos
 				FailureReason: wire.String("REPOSITORY_NOT_FOUND"), RepositoryName: &name})
 			continue
 		}
-		c := ecrapi.RepositoryScanningConfiguration{RepositoryArn: &r.ARN, RepositoryName: &r.Name, ScanOnPush: wire.Bool(r.ScanOnPush),
-			ScanFrequency: wire.String("MANUAL"), AppliedScanFilters: []ecrapi.ScanningRepositoryFilter{}}
-		if r.ScanOnPush {
-			c.ScanFrequency = wire.String("SCAN_ON_PUSH")
-		}
-		for _, rule := range s.scanning().Rules {
-			for _, f := range rule.RepositoryFilters {
-				if lifecycle.MatchPattern(wire.Value(f.Filter), r.Name) {
-					c.AppliedScanFilters = append(c.AppliedScanFilters, f)
-					c.ScanFrequency = rule.ScanFrequency
-					c.ScanOnPush = wire.Bool(wire.Value(rule.ScanFrequency) != "MANUAL")
-				}
-			}
-		}
-		out.ScanningConfigurations = append(out.ScanningConfigurations, c)
+		out.ScanningConfigurations = append(out.ScanningConfigurations, s.scannedOnPush(r))
 	}
 	return out, nil
 }
 
-// accountDefaults are the account settings and their values until they are set.
-var accountDefaults = map[string]string{"BASIC_SCAN_TYPE_VERSION": "AWS_NATIVE", "REGISTRY_POLICY_SCOPE": "V2", "BLOB_MOUNTING": "ENABLED"}
+// accountDefaults are the account settings and their values until they are set; accountValues are what
+// they can be.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_PutAccountSetting.html
+var (
+	accountDefaults = map[string]string{"BASIC_SCAN_TYPE_VERSION": "AWS_NATIVE", "REGISTRY_POLICY_SCOPE": "V2", "BLOB_MOUNTING": "ENABLED"}
+	accountValues   = map[string][]string{"BASIC_SCAN_TYPE_VERSION": {"AWS_NATIVE"}, "REGISTRY_POLICY_SCOPE": {"V2"}, "BLOB_MOUNTING": {"ENABLED", "DISABLED"}}
+)
 
 func (s *service) putAccountSetting(_ context.Context, in *ecrapi.PutAccountSettingInput) (*ecrapi.PutAccountSettingOutput, error) {
-	if _, ok := accountDefaults[*in.Name]; !ok {
+	allowed, ok := accountValues[*in.Name]
+	if !ok {
 		return nil, invalid("name", "must be BASIC_SCAN_TYPE_VERSION, REGISTRY_POLICY_SCOPE or BLOB_MOUNTING")
+	}
+	if !slices.Contains(allowed, *in.Value) {
+		return nil, invalid("value", "must be "+strings.Join(allowed, " or "))
 	}
 	return &ecrapi.PutAccountSettingOutput{Name: in.Name, Value: in.Value}, s.Store.PutSetting(accountSetting+*in.Name, *in.Value)
 }
@@ -223,6 +178,12 @@ func (s *service) deleteSigning(context.Context, *ecrapi.DeleteSigningConfigurat
 	return &ecrapi.DeleteSigningConfigurationOutput{RegistryId: &s.Account, SigningConfiguration: c}, s.Store.PutSetting(signingSetting, "")
 }
 
+// maxExcluded is how many principals can be excluded.
+// https://docs.aws.amazon.com/AmazonECR/latest/userguide/service-quotas.html
+const maxExcluded = 100
+
+var principalARN = regexp.MustCompile(`^arn:aws[a-z-]*:iam::[0-9]{12}:(user|role)/.+$`)
+
 // exclusions are the principals whose pulls do not count, with when they were registered.
 func (s *service) exclusions() map[string]time.Time {
 	m := map[string]time.Time{}
@@ -232,6 +193,12 @@ func (s *service) exclusions() map[string]time.Time {
 
 func (s *service) registerExclusion(_ context.Context, in *ecrapi.RegisterPullTimeUpdateExclusionInput) (*ecrapi.RegisterPullTimeUpdateExclusionOutput, error) {
 	m := s.exclusions()
+	if !principalARN.MatchString(*in.PrincipalArn) {
+		return nil, invalid("principalArn", "must be the ARN of an IAM user or role")
+	}
+	if len(m) >= maxExcluded {
+		return nil, wire.Errorf(registry.CodeLimitExceeded, "The registry has its maximum of %d pull time update exclusions", maxExcluded)
+	}
 	if _, ok := m[*in.PrincipalArn]; ok {
 		return nil, wire.Errorf("ExclusionAlreadyExistsException", "The principal '%s' is excluded already", *in.PrincipalArn)
 	}

@@ -10,17 +10,15 @@ import (
 )
 
 func (s *service) templates(svc *wire.Service) {
-	const pushOnly = "not applied for REPLICATION"
-	wire.Handle(svc, "CreateRepositoryCreationTemplate", s.createTemplate, wire.Partly(pushOnly))
-	wire.Handle(svc, "UpdateRepositoryCreationTemplate", s.updateTemplate, wire.Partly(pushOnly))
-	wire.Handle(svc, "DescribeRepositoryCreationTemplates", s.describeTemplates)
-	wire.Handle(svc, "DeleteRepositoryCreationTemplate", s.deleteTemplate)
-	const anonymous = "upstream is asked without credentials, and for a tag once: it is not looked up again after 24 hours"
-	wire.Handle(svc, "CreatePullThroughCacheRule", s.createCacheRule, wire.Partly(anonymous))
-	wire.Handle(svc, "UpdatePullThroughCacheRule", s.updateCacheRule, wire.Partly(anonymous))
-	wire.Handle(svc, "DescribePullThroughCacheRules", s.describeCacheRules)
-	wire.Handle(svc, "DeletePullThroughCacheRule", s.deleteCacheRule)
-	wire.Handle(svc, "ValidatePullThroughCacheRule", s.validateCacheRule, wire.Partly("credentials are not looked at"))
+	handle(svc, s, "CreateRepositoryCreationTemplate", (*service).createTemplate)
+	handle(svc, s, "UpdateRepositoryCreationTemplate", (*service).updateTemplate)
+	handle(svc, s, "DescribeRepositoryCreationTemplates", (*service).describeTemplates)
+	handle(svc, s, "DeleteRepositoryCreationTemplate", (*service).deleteTemplate)
+	handle(svc, s, "CreatePullThroughCacheRule", (*service).createCacheRule)
+	handle(svc, s, "UpdatePullThroughCacheRule", (*service).updateCacheRule)
+	handle(svc, s, "DescribePullThroughCacheRules", (*service).describeCacheRules)
+	handle(svc, s, "DeletePullThroughCacheRule", (*service).deleteCacheRule)
+	handle(svc, s, "ValidatePullThroughCacheRule", (*service).validateCacheRule)
 }
 
 func templateAPI(t *registry.Template) *ecrapi.RepositoryCreationTemplate {
@@ -154,6 +152,9 @@ func (s *service) createCacheRule(_ context.Context, in *ecrapi.CreatePullThroug
 	}
 	r := registry.CacheRule{Prefix: *in.EcrRepositoryPrefix, UpstreamURL: *in.UpstreamRegistryUrl, UpstreamRegistry: wire.Value(in.UpstreamRegistry),
 		UpstreamPrefix: wire.Value(in.UpstreamRepositoryPrefix), CredentialARN: wire.Value(in.CredentialArn), CustomRoleARN: wire.Value(in.CustomRoleArn)}
+	if _, err := s.Store.Credentials(&r); err != nil {
+		return nil, shown(err)
+	}
 	if err := s.Store.PutCacheRule(r, true); err != nil {
 		return nil, shown(err)
 	}
@@ -177,6 +178,9 @@ func (s *service) updateCacheRule(_ context.Context, in *ecrapi.UpdatePullThroug
 	}
 	if in.CustomRoleArn != nil {
 		r.CustomRoleARN = *in.CustomRoleArn
+	}
+	if _, err := s.Store.Credentials(&r); err != nil {
+		return nil, shown(err)
 	}
 	if err := s.Store.PutCacheRule(r, false); err != nil {
 		return nil, shown(err)
@@ -229,7 +233,7 @@ func (s *service) validateCacheRule(ctx context.Context, in *ecrapi.ValidatePull
 	}
 	out := &ecrapi.ValidatePullThroughCacheRuleOutput{CredentialArn: wire.NonEmpty(r.CredentialARN), CustomRoleArn: wire.NonEmpty(r.CustomRoleARN), EcrRepositoryPrefix: &r.Prefix,
 		IsValid: wire.Bool(true), RegistryId: &s.Account, UpstreamRegistryUrl: &r.UpstreamURL, UpstreamRepositoryPrefix: wire.NonEmpty(r.UpstreamPrefix)}
-	if err := r.CheckUpstream(ctx); err != nil {
+	if err := s.Store.CheckUpstream(ctx, r); err != nil {
 		out.IsValid, out.Failure = wire.Bool(false), wire.String(err.Error())
 	}
 	return out, nil
