@@ -40,7 +40,7 @@ type Place struct {
 func placeKey(region, account string) string { return region + "/" + account }
 
 // mostRegistries bounds the registries beside the home one: each has an address of its own, from
-// 127.0.0.100 on. Clients that know 127.0.0.1 for a registry without TLS know these too.
+// 127.0.0.100 on. Docker takes all of 127.0.0.0/8 for registries without TLS; other clients must be told.
 const (
 	mostRegistries = 100
 	firstAddress   = 100
