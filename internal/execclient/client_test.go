@@ -126,7 +126,7 @@ func (s *screen) String() string {
 	return s.text.String()
 }
 
-func run(t *testing.T, url string, terminal execclient.Terminal) (execclient.Outcome, error, string) {
+func run(t *testing.T, url string, terminal execclient.Terminal) (execclient.Outcome, string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -137,7 +137,7 @@ func run(t *testing.T, url string, terminal execclient.Terminal) (execclient.Out
 		terminal.In = in
 	}
 	end, err := execclient.Run(ctx, execclient.Session{URL: url, Token: "secret"}, terminal)
-	return end, err, out.String()
+	return end, out.String(), err
 }
 
 func TestSession(t *testing.T) {
@@ -156,7 +156,7 @@ func TestSession(t *testing.T) {
 		a.say(ssmchannel.ExitCode, "3")
 		a.end("")
 	})
-	end, err, said := run(t, url, execclient.Terminal{In: &endsWithData{"ls\n"}, Ends: []byte{4}, Size: func() (int, int, bool) { return 132, 43, true }})
+	end, said, err := run(t, url, execclient.Terminal{In: &endsWithData{"ls\n"}, Ends: []byte{4}, Size: func() (int, int, bool) { return 132, 43, true }})
 	if err != nil || said != "one " || !end.Known || end.ExitCode != 3 {
 		t.Errorf("%+v %v %q", end, err, said)
 	}
@@ -198,18 +198,18 @@ func TestMessagesThatAreLostOrComeTwice(t *testing.T) {
 		}
 		a.end("")
 	})
-	if _, err, said := run(t, url, execclient.Terminal{In: in}); err != nil || said != "abc" {
+	if _, said, err := run(t, url, execclient.Terminal{In: in}); err != nil || said != "abc" {
 		t.Errorf("%v %q", err, said)
 	}
 }
 
 func TestEndsOfSessions(t *testing.T) {
 	said := "Your session timed out."
-	end, err, _ := run(t, serve(t, func(a *agent) { a.begin(); a.end(said + "\n") }), execclient.Terminal{})
+	end, _, err := run(t, serve(t, func(a *agent) { a.begin(); a.end(said + "\n") }), execclient.Terminal{})
 	if err != nil || end.Said != said || end.Known {
 		t.Errorf("%+v %v", end, err)
 	}
-	_, err, _ = run(t, serve(t, func(a *agent) {
+	_, _, err = run(t, serve(t, func(a *agent) {
 		answer := a.shake(sessionType + `,{"ActionType":"KMSEncryption","ActionParameters":{"KMSKeyId":"k"}}`)
 		if len(answer.Actions) != 2 || answer.Actions[1].Status != ssmchannel.Unsupported {
 			a.Errorf("answered %+v", answer)
@@ -219,10 +219,10 @@ func TestEndsOfSessions(t *testing.T) {
 	if !errors.Is(err, execclient.ErrEncrypted) {
 		t.Errorf("an encrypted session: %v", err)
 	}
-	if _, err, _ = run(t, serve(t, func(a *agent) { a.begin() }), execclient.Terminal{}); err == nil || !strings.Contains(err.Error(), "connection is lost") {
+	if _, _, err = run(t, serve(t, func(a *agent) { a.begin() }), execclient.Terminal{}); err == nil || !strings.Contains(err.Error(), "connection is lost") {
 		t.Errorf("a lost connection: %v", err)
 	}
-	if _, err, _ = run(t, serve(t, func(a *agent) {}), execclient.Terminal{}); err == nil || !strings.Contains(err.Error(), "does not answer") {
+	if _, _, err = run(t, serve(t, func(a *agent) {}), execclient.Terminal{}); err == nil || !strings.Contains(err.Error(), "does not answer") {
 		t.Errorf("a silent agent: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

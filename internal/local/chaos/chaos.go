@@ -210,8 +210,8 @@ func (w *World) Prepare(t *state.Task) error {
 	if t.LaunchType == "FARGATE" && w.ZoneDown(t.AZ) {
 		return errors.New("Timeout waiting for network interface provisioning to complete.") //nolint:staticcheck // AWS's words
 	}
-	for _, f := range w.c.Faults.Strike(func(f wire.Fault) bool { return f.Kind == TaskInit && w.ofTask(f, t, "") }) {
-		why := f.Message
+	if struck := w.c.Faults.Strike(func(f wire.Fault) bool { return f.Kind == TaskInit && w.ofTask(f, t, "") }); len(struck) > 0 {
+		why := struck[0].Message
 		if why == "" {
 			why = "unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve ecr registry auth: service call has been retried 3 time(s): RequestError: send request failed caused by: i/o timeout. Please check your task network configuration."
 		}

@@ -187,7 +187,7 @@ func (l *Listener) attributes() map[string]string {
 
 var (
 	headerName  = regexp.MustCompile(`^[A-Za-z0-9_-]{1,127}$`)
-	headerValue = regexp.MustCompile("^[\\t\\x20-\\x7e]*$")
+	headerValue = regexp.MustCompile(`^[\t\x20-\x7e]*$`)
 )
 
 func checkListenerAttribute(key, value string) error {

@@ -271,7 +271,10 @@ func TestMutualTLS(t *testing.T) {
 	var told [][]byte
 	w.eventually("an expired certificate is good", func() bool {
 		_, err := https(at, func(c *tls.Config) {
-			c.GetClientCertificate = func(i *tls.CertificateRequestInfo) (*tls.Certificate, error) { told = i.AcceptableCAs; return &late, nil }
+			c.GetClientCertificate = func(i *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				told = i.AcceptableCAs
+				return &late, nil
+			}
 		})
 		return err == nil
 	})
