@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -316,10 +317,11 @@ func TestRenderedModules(t *testing.T) {
 	needTerraform(t)
 	files, _ := filepath.Glob("../service/testdata/good/*.yaml")
 	examples, _ := filepath.Glob("../../examples/*/slipway.yaml")
+	nested, _ := filepath.Glob("../../examples/*/*/slipway.yaml")
 	var config strings.Builder
 	specs := map[deploy.Ref]service.Spec{}
 	listeners := map[string]map[string]bool{} // cluster → names
-	for _, path := range append(files, examples...) {
+	for _, path := range slices.Concat(files, examples, nested) {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

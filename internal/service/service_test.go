@@ -156,10 +156,11 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 	good, _ := filepath.Glob("testdata/good/*.yaml")
 	examples, _ := filepath.Glob("../../examples/*/slipway.yaml")
-	if len(examples) == 0 {
+	nested, _ := filepath.Glob("../../examples/*/*/slipway.yaml")
+	if len(examples) == 0 || len(nested) == 0 {
 		t.Error("no examples")
 	}
-	for _, path := range append(good, examples...) {
+	for _, path := range slices.Concat(good, examples, nested) {
 		var v any
 		if err := yaml.Unmarshal(read(t, path), &v); err != nil {
 			t.Fatal(err)

@@ -23,7 +23,8 @@ const image = "127.0.0.1:4566/shop@sha256:0123456789abcdef0123456789abcdef012345
 func TestRender(t *testing.T) {
 	files, _ := filepath.Glob("../testdata/good/*.yaml")
 	examples, _ := filepath.Glob("../../../examples/*/slipway.yaml")
-	for _, path := range append(files, examples...) {
+	nested, _ := filepath.Glob("../../../examples/*/*/slipway.yaml")
+	for _, path := range slices.Concat(files, examples, nested) {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -35,7 +36,8 @@ func TestRender(t *testing.T) {
 		for _, env := range f.Environments() {
 			name := strings.TrimSuffix(filepath.Base(path), ".yaml") + "-" + env
 			if filepath.Base(path) == "slipway.yaml" {
-				name = "example-" + filepath.Base(filepath.Dir(path)) + "-" + env
+				example, _ := filepath.Rel("../../../examples", filepath.Dir(path))
+				name = "example-" + strings.ReplaceAll(example, "/", "-") + "-" + env
 			}
 			t.Run(name, func(t *testing.T) {
 				spec, _ := f.Spec(env)
