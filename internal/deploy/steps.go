@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,13 +63,14 @@ func (r *run) oneOff(ctx context.Context, s service.Step) error {
 		return fmt.Errorf("looking for step %s: %w", s.Name, err)
 	}
 	var task Task
+	main := r.d.definition.Containers[0].Name
 	for _, t := range tasks {
-		if t.LastStatus != "STOPPED" || t.succeeded() {
+		if t.LastStatus != "STOPPED" || t.succeeded(main) {
 			task = t
 		}
 	}
 	if task.ARN == "" {
-		run := TaskRun{Cluster: r.d.ref.Cluster, TaskDefinition: r.d.definition.ARN, Container: r.d.definition.Containers[0].Name,
+		run := TaskRun{Cluster: r.d.ref.Cluster, TaskDefinition: r.d.definition.ARN, Container: main,
 			Command: s.Command, StartedBy: mark, Tags: ownTags(r.d.target)}
 		if r.d.service != nil {
 			run.Service = *r.d.service
@@ -98,13 +100,16 @@ func (r *run) oneOff(ctx context.Context, s service.Step) error {
 			}
 		}
 	}
-	if !task.succeeded() {
+	if !task.succeeded(main) {
 		what := task.StoppedReason
 		for _, c := range task.Containers {
 			if c.ExitCode != nil && *c.ExitCode != 0 {
 				what = fmt.Sprintf("exited with code %d", *c.ExitCode)
 			} else if c.Reason != "" {
 				what = c.Reason
+			}
+			if c.Name == main && c.ExitCode != nil {
+				break // what became of the others follows from it
 			}
 		}
 		if cause, _ := classify(task); cause != CauseCrash && cause != CauseExited && cause != CauseUnknown {
@@ -123,18 +128,12 @@ func prefixed(d Diagnosis, with string) Diagnosis {
 	return d
 }
 
-// succeeded says that the containers that ended did so with code 0.
-func (t Task) succeeded() bool {
-	ended := false
-	for _, c := range t.Containers {
-		if c.ExitCode != nil {
-			if *c.ExitCode != 0 {
-				return false
-			}
-			ended = true
-		}
-	}
-	return ended && t.LastStatus == "STOPPED"
+// succeeded says that the step's own container ended with code 0. The others end because it did: a sidecar
+// that had not begun to listen for SIGTERM is killed.
+func (t Task) succeeded(main string) bool {
+	return t.LastStatus == "STOPPED" && slices.ContainsFunc(t.Containers, func(c TaskContainer) bool {
+		return c.Name == main && c.ExitCode != nil && *c.ExitCode == 0
+	})
 }
 
 func (r *run) stepFailed(ctx context.Context, s service.Step, task Task, sentence string) error {

@@ -165,7 +165,7 @@ func Deployer(s Scope) Document {
 // Controller scales, drains and rotates the instances of one cluster.
 func Controller(s Scope) Document {
 	return document(
-		allow("Group", []string{"autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat", "autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup", "autoscaling:SetInstanceProtection",
+		allow("Group", []string{"autoscaling:CompleteLifecycleAction", "autoscaling:RecordLifecycleActionHeartbeat", "autoscaling:SetDesiredCapacity", "autoscaling:TerminateInstanceInAutoScalingGroup",
 			"autoscaling:CreateOrUpdateTags", "autoscaling:DeleteTags", "autoscaling:UpdateAutoScalingGroup"},
 			s.arn("autoscaling", "autoScalingGroup:*:autoScalingGroupName/"+s.Group)),
 		allow("Machines", []string{"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeAutoScalingInstances", "autoscaling:DescribeLifecycleHooks", "autoscaling:DescribeScalingActivities", "autoscaling:DescribeTags",
@@ -173,14 +173,14 @@ func Controller(s Scope) Document {
 			"application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies", "application-autoscaling:DescribeScheduledActions", "application-autoscaling:DescribeScalingActivities",
 			"ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions"}, "*"),
 		allow("Gates", []string{"cloudwatch:DescribeAlarms"}, s.arn("cloudwatch", "alarm:*")),
-		allow("Instances", []string{"ecs:UpdateContainerInstancesState", "ecs:DescribeContainerInstances", "ecs:TagResource", "ecs:UntagResource"}, s.arn("ecs", "container-instance/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("Instances", []string{"ecs:UpdateContainerInstancesState", "ecs:DescribeContainerInstances"}, s.arn("ecs", "container-instance/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("Marks", []string{"ecs:TagResource", "ecs:UntagResource"}, s.arn("ecs", "container-instance/"+s.Cluster+"/*")), // tagging knows no ecs:cluster
 		allow("ListInstances", []string{"ecs:ListContainerInstances", "ecs:DescribeClusters"}, s.arn("ecs", "cluster/"+s.Cluster)),
 		allow("Tasks", []string{"ecs:DescribeTasks", "ecs:GetTaskProtection", "ecs:StopTask"}, s.arn("ecs", "task/"+s.Cluster+"/*")).when(s.inCluster()),
 		allow("ListTasks", []string{"ecs:ListTasks", "ecs:ListServices"}, "*").when(s.inCluster()),
 		allow("Definitions", []string{"ecs:DescribeTaskDefinition"}, "*"),
 		allow("Providers", []string{"ecs:DescribeCapacityProviders"}, s.arn("ecs", "capacity-provider/*")),
-		allow("Services", []string{"ecs:DescribeServices", "ecs:UpdateService"}, s.arn("ecs", "service/"+s.Cluster+"/*")).when(s.inCluster()),
+		allow("Services", []string{"ecs:DescribeServices"}, s.arn("ecs", "service/"+s.Cluster+"/*")).when(s.inCluster()),
 		allow("Lease", []string{"ssm:GetParameter", "ssm:PutParameter", "ssm:DeleteParameter"}, s.arn("ssm", "parameter/slipway/"+s.Cluster+"/leader")),
-		allow("Notices", []string{"sqs:ReceiveMessage", "sqs:DeleteMessage"}, s.arn("sqs", "slipway-"+s.Cluster+"-notices")),
-		allow("Targets", []string{"elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeTargetGroups"}, "*"))
+		allow("Notices", []string{"sqs:ReceiveMessage", "sqs:DeleteMessage"}, s.arn("sqs", "slipway-"+s.Cluster+"-notices")))
 }

@@ -58,7 +58,8 @@ func (l *Local) guard() {
 		return c.ARN, c.Context["aws:userid"][0], true
 	}
 	if l.cfg.EnforceIAM {
-		l.access.enforcer = &authz.Enforcer{IAM: l.access.iam, STS: l.access.sts, Clock: l.clock, Account: l.cfg.Account, Service: l.server.Service, BucketPolicy: func(b string) string { return l.around.s3.Policy(b) }, Seen: l.access.log.add}
+		l.access.enforcer = &authz.Enforcer{IAM: l.access.iam, STS: l.access.sts, Clock: l.clock, Account: l.cfg.Account, Service: l.server.Service, BucketPolicy: func(b string) string { return l.around.s3.Policy(b) }, Seen: l.access.log.add,
+			GroupOf: func(instance string) string { return l.autoscaling.GroupOf(instance) }}
 		l.server.Fallback("/_slipway/access", &l.access.log)
 		l.server.Use(l.access.enforcer.Middleware)
 	}

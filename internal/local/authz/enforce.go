@@ -29,6 +29,8 @@ type Enforcer struct {
 	Service func(id string) *wire.Service // for the policies and tags of resources
 	// BucketPolicy is the policy of a bucket; empty if it has none.
 	BucketPolicy func(bucket string) string
+	// GroupOf is the name of the Auto Scaling group an instance is in; empty if it is in none.
+	GroupOf func(instance string) string
 	// Seen is told of every decision; nil: nobody.
 	Seen func(evaluate.Request, evaluate.Decision)
 }
@@ -89,6 +91,9 @@ func (e *Enforcer) Middleware(next wire.Next) wire.Next {
 		for _, n := range Needs(id.Partition, id.Region, e.Account, c.Service, c.Operation, c.Input) {
 			if free[n.Action] {
 				continue
+			}
+			if c.Operation == "TerminateInstanceInAutoScalingGroup" && e.GroupOf != nil { // names the instance; the right is to its group
+				n.Resource = strings.TrimSuffix(n.Resource, "*") + e.GroupOf(of(c.Input).one("InstanceId"))
 			}
 			if err := e.Allow(ctx, who, id, n); err != nil {
 				return nil, denied(c.Service, err)

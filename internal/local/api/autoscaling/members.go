@@ -37,6 +37,17 @@ func (s *Service) protect(_ context.Context, in *autoscalingapi.SetInstanceProte
 	})
 }
 
+// GroupOf is the name of the group an instance is in; empty if it is in none.
+func (s *Service) GroupOf(instance string) (name string) {
+	_ = s.db.View(func(tx *state.Tx) error { // reading does not fail
+		if g, err := s.byInstance(tx, instance); err == nil {
+			name = s.name(g)
+		}
+		return nil
+	})
+	return name
+}
+
 // byInstance finds the group an instance is in.
 func (s *Service) byInstance(tx *state.Tx, id string) (*Group, error) {
 	for _, g := range s.groups.All(tx) {
