@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -115,6 +116,9 @@ func beginRotation(ctx context.Context, w *world, e *engines, _ string) error {
 		return nil // a person sees that it was begun
 	}
 	g, err := e.rotate.Propose(ctx, group, rotate.Rotation{To: "2", Deadline: time.Hour, Join: time.Hour, OnFailure: rotate.Pause})
+	if errors.Is(err, rotate.ErrRight) {
+		return nil // it has ended, and the last old instance is still about to go
+	}
 	if err != nil {
 		return err
 	}
