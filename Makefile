@@ -1,5 +1,5 @@
 # make check is what CI runs.
-.PHONY: check build demo test race lint generate e2e bench bench-local bench-scale bench-deploy clean
+.PHONY: check build demo test race race-packages lint generate e2e bench bench-local bench-scale bench-deploy bench-controller clean
 
 GO ?= go
 
@@ -12,8 +12,13 @@ demo: ## from commit to QA to PROD, on this machine
 test: ## what the README says
 	$(GO) test ./...
 
+RACE = ./internal/local/... ./internal/deploy/... ./internal/drain/... ./internal/rotate/... ./internal/autoscale/... ./internal/step/... ./internal/release/... ./internal/secrets/... ./internal/registry/... ./internal/placement/... ./internal/rollout/...
+
 race: ## the packages with goroutines, under the race detector
-	$(GO) test -race ./internal/local/... ./internal/deploy/... ./internal/drain/... ./internal/rotate/... ./internal/autoscale/... ./internal/step/... ./internal/release/... ./internal/secrets/... ./internal/registry/... ./internal/placement/... ./internal/rollout/...
+	$(GO) test -race $(RACE)
+
+race-packages:
+	@printf '%s\n' $(RACE)
 
 e2e: ## real processes, real clients
 	$(GO) test -count=1 ./test/...
