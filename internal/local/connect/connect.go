@@ -29,7 +29,7 @@ import (
 type Config struct {
 	State *state.ECS
 	// Namespace is the name of a namespace that is given by name, id or ARN.
-	Namespace func(ref string) string
+	Namespace func(tx *state.Tx, ref string) string
 	// Host is the one address of this machine that tasks reach; "": they reach its loopback addresses,
 	// and each name has its own.
 	Host string
@@ -147,7 +147,7 @@ func (m *Mesh) namespace(tx *state.Tx, cluster string, c *ecsapi.ServiceConnectC
 	if ref == "" {
 		return ""
 	}
-	return m.Namespace(ref)
+	return m.Namespace(tx, ref)
 }
 
 // wanted are all names and ports, with the services behind them.

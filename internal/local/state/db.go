@@ -24,6 +24,7 @@ var ErrLocked = errors.New("the state directory is in use by another local AWS")
 // DB holds the tables. Make one with Open; it is safe for concurrent use.
 type DB struct {
 	mu     sync.RWMutex // guards the tables' contents
+	within within
 	tables map[string]anyTable
 
 	disk    *bolt.DB // nil: memory only
@@ -97,8 +98,10 @@ func (db *DB) Close() error {
 	return errors.Join(err, db.disk.Sync(), db.disk.Close())
 }
 
-// View runs f on a consistent view of all tables. f must not write.
+// View runs f on a consistent view of all tables. f must not write, and must not open another view or an
+// update: with a writer waiting between the two, all would wait for ever. Under the race detector that panics.
 func (db *DB) View(f func(tx *Tx) error) error {
+	defer db.within.enter()()
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	return f(&Tx{db: db})
@@ -120,6 +123,7 @@ func (db *DB) Update(f func(tx *Tx) error) error {
 }
 
 func (db *DB) apply(tx *Tx, f func(tx *Tx) error) (seq uint64, err error) {
+	defer db.within.enter()()
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	done := false

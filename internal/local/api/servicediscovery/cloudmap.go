@@ -191,16 +191,13 @@ func (r *Registry) namespace(tx *state.Tx, ref string) (*Namespace, error) {
 	return n, nil
 }
 
-// NamespaceName is the name of a namespace given by name, id or ARN.
-func (r *Registry) NamespaceName(ref string) (name string) {
-	name = ref
-	_ = r.c.DB.View(func(tx *state.Tx) error {
-		if n, err := r.namespace(tx, ref); err == nil {
-			name = *n.API.Name
-		}
-		return nil
-	})
-	return name
+// NamespaceName is the name of a namespace given by name, id or ARN; of an unknown one what was given.
+func (r *Registry) NamespaceName(tx *state.Tx, ref string) string {
+	n, err := r.namespace(tx, ref)
+	if err != nil {
+		return ref
+	}
+	return *n.API.Name
 }
 
 func (r *Registry) deleteNamespace(_ context.Context, in *servicediscoveryapi.DeleteNamespaceInput) (*servicediscoveryapi.DeleteNamespaceOutput, error) {
