@@ -259,6 +259,9 @@ var outside = map[string]string{
 	"AttachmentStatus": "available",
 	// https://docs.aws.amazon.com/IAM/latest/APIReference/API_SimulatePrincipalPolicy.html, in its example
 	"PolicySourceType": "IAM Policy",
+	// DeploymentLifecycleHookStage has it, and a deployment that such a hook holds is in it:
+	// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/deployment-lifecycle-hooks.html
+	"ServiceDeploymentLifecycleStage": "PRE_PRODUCTION_TRAFFIC_SHIFT",
 }
 
 func (a *answers) enum(c call, path, shape, text string) {

@@ -68,28 +68,26 @@ func (s *Service) Session(accessKey string) (ses Session, ok bool) {
 func (s *Service) identity(ctx context.Context, _ *stsapi.GetCallerIdentityInput) (*stsapi.GetCallerIdentityOutput, error) {
 	who := wire.Caller(ctx)
 	out := &stsapi.GetCallerIdentityOutput{Account: wire.Ptr(who.Account), Arn: wire.Ptr("arn:aws:iam::" + who.Account + ":root"), UserId: wire.Ptr(who.Account)}
-	return out, s.db.View(func(tx *state.Tx) error {
-		ses, ok := s.sessions.Get(tx, who.AccessKey)
-		key := who.AccessKey
-		if ok {
-			key = ses.Parent
+	ses, ok := s.Session(who.AccessKey)
+	key := who.AccessKey
+	if ok {
+		key = ses.Parent
+	}
+	if s.User != nil {
+		if arn, id, found := s.User(key); found {
+			out.Arn, out.UserId = &arn, &id
 		}
-		if s.User != nil {
-			if arn, id, found := s.User(key); found {
-				out.Arn, out.UserId = &arn, &id
-			}
-		}
-		if !ok {
-			return nil
-		}
-		if ses.Expires.Before(s.clock.Now()) {
-			return wire.Errorf("ExpiredToken", "The security token included in the request is expired")
-		}
-		if ses.RoleARN != "" {
-			out.Arn, out.UserId, out.Account = &ses.ARN, wire.Ptr(ses.RoleID+":"+ses.Name), &ses.Account
-		}
-		return nil
-	})
+	}
+	if !ok {
+		return out, nil
+	}
+	if ses.Expires.Before(s.clock.Now()) {
+		return nil, wire.Errorf("ExpiredToken", "The security token included in the request is expired")
+	}
+	if ses.RoleARN != "" {
+		out.Arn, out.UserId, out.Account = &ses.ARN, wire.Ptr(ses.RoleID+":"+ses.Name), &ses.Account
+	}
+	return out, nil
 }
 
 var roleARN = regexp.MustCompile(`^arn:aws:iam::(\d{12}):role/(.+/)?([\w+=,.@-]+)$`)

@@ -213,3 +213,29 @@ func procStats(pid int) (runtime.Stats, error) {
 	}
 	return runtime.Stats{CPU: time.Duration(ticks) * 10 * time.Millisecond, Memory: number(status, "VmRSS") << 10, PeakMemory: number(status, "VmHWM") << 10}, nil
 }
+
+// entrances are the container's cgroups, opened before the container's own root hides them.
+type entrances []*os.File
+
+func openEntrances(cfg initConfig) (entrances, error) {
+	var e entrances
+	for _, p := range cfg.Cgroups {
+		f, err := os.OpenFile(p+"/cgroup.procs", os.O_WRONLY, 0)
+		if err != nil {
+			return nil, fmt.Errorf("finding the cgroup: %w", err)
+		}
+		e = append(e, f)
+	}
+	return e, nil
+}
+
+// enter puts this process into the cgroups, as late as can be: what it has touched until then stays counted
+// where it was, and this program needs more memory to start than a small container may have.
+func (e entrances) enter() error {
+	for _, f := range e {
+		if _, err := f.WriteString("0"); err != nil {
+			return fmt.Errorf("entering the cgroup: %w", err)
+		}
+	}
+	return nil
+}

@@ -26,6 +26,10 @@ func containerInit() error {
 		if err != nil {
 			return err
 		}
+		groups, err := openEntrances(cfg)
+		if err != nil {
+			return err
+		}
 		if err := makeRoot(cfg); err != nil {
 			return err
 		}
@@ -38,9 +42,9 @@ func containerInit() error {
 			return err
 		}
 		if cfg.Reaper {
-			return reap(cfg, failed)
+			return reap(cfg, groups, failed)
 		}
-		return become(cfg)
+		return become(cfg, groups)
 	}()
 	_, _ = failed.WriteString(err.Error())
 	os.Exit(125)
@@ -64,6 +68,10 @@ func execInit() error {
 	}
 	if err := unix.Unshare(unix.CLONE_FS); err != nil { // entering a mount namespace needs a root of one's own
 		return fmt.Errorf("leaving the shared root: %w", err)
+	}
+	groups, err := openEntrances(cfg)
+	if err != nil {
+		return err
 	}
 	var namespaces []*os.File
 	for _, ns := range []string{"uts", "ipc", "pid", "mnt"} { // mnt last: /proc changes with it
@@ -99,6 +107,9 @@ func execInit() error {
 	if !cfg.Unprivileged && id.uid != 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(id.uid), Gid: uint32(id.gid)}
 	}
+	if err := groups.enter(); err != nil {
+		return err
+	}
 	if err := dropBounding(); err != nil {
 		return err
 	}
@@ -112,7 +123,7 @@ func execInit() error {
 
 // reap stays as the first process: it starts the command, passes signals on and buries what is left
 // behind by others.
-func reap(cfg initConfig, failed *os.File) error {
+func reap(cfg initConfig, groups entrances, failed *os.File) error {
 	id, err := lookupUser(cfg)
 	if err != nil {
 		return err
@@ -126,6 +137,9 @@ func reap(cfg initConfig, failed *os.File) error {
 	attr := &os.ProcAttr{Dir: workDir(cfg), Env: withHome(cfg.Env, id.home), Files: []*os.File{nil, os.Stdout, os.Stderr}, Sys: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
 	if !cfg.Unprivileged && id.uid != 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(id.uid), Gid: uint32(id.gid)}
+	}
+	if err := groups.enter(); err != nil {
+		return err
 	}
 	if err := dropBounding(); err != nil {
 		return err
@@ -158,7 +172,7 @@ func reap(cfg initConfig, failed *os.File) error {
 }
 
 // become gives up all rights a container does not have and replaces this process by the command.
-func become(cfg initConfig) error {
+func become(cfg initConfig, groups entrances) error {
 	id, err := lookupUser(cfg)
 	if err != nil {
 		return err
@@ -169,6 +183,9 @@ func become(cfg initConfig) error {
 	}
 	path, err := lookPath(cfg.Args[0], cfg.Env, dir)
 	if err != nil {
+		return err
+	}
+	if err := groups.enter(); err != nil {
 		return err
 	}
 	if err := dropBounding(); err != nil {

@@ -243,13 +243,6 @@ func startInit(spawn *spawner, req request, files []*os.File) (*exec.Cmd, io.Clo
 		return nil, nil, errors.Join(err, configW.Close(), failR.Close())
 	}
 	_ = failW.Close()
-	for _, p := range req.Init.Cgroups {
-		if err := os.WriteFile(p+"/cgroup.procs", []byte(strconv.Itoa(cmd.Process.Pid)), 0); err != nil {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-			return nil, nil, errors.Join(fmt.Errorf("entering the cgroup: %w", err), configW.Close(), failR.Close())
-		}
-	}
 	err = errors.Join(json.NewEncoder(configW).Encode(req.Init), configW.Close())
 	if req.Op == "exec" {
 		return cmd, failR, err
