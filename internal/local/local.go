@@ -234,7 +234,7 @@ func (l *Local) register(files string) error {
 	l.server.Fallback("/_slipway/status", http.HandlerFunc(l.serveStatus))
 	l.services = loop.NewServices(loop.ServicesConfig{State: l.ecs, Clock: l.clock, Subnets: l.ec2, Traffic: l.elb, Alarms: l.cloudwatch, Hooks: &lambda.Client{Endpoint: cfg.Lambda}, Log: cfg.Log})
 	l.tasks = loop.NewTasks(loop.TasksConfig{State: l.ecs, Clock: l.clock, Runtime: l.runtime, Subnets: l.ec2, Secrets: secrets{l}, Logs: logSink{l}, Object: l.object, Names: l.around.mesh.Names, Agent: &loop.Agent{AWS: l.server, Address: cfg.Address, Credentials: l.assume},
-		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Trouble: l.world, Log: cfg.Log})
+		Env: []string{"AWS_REGION=" + cfg.Region, "AWS_DEFAULT_REGION=" + cfg.Region}, VolumeDir: filepath.Join(files, "volumes"), Trouble: l.world, Rights: l.rights(), Log: cfg.Log})
 	l.metrics = metrics.New(metrics.Config{State: l.ecs, Clock: l.clock, CloudWatch: l.cloudwatch, Container: l.tasks.Container, Traffic: l.elb.Metrics, Groups: l.elb.Groups})
 	l.daemons = loop.NewDaemons(loop.DaemonsConfig{State: l.ecs, Clock: l.clock, Alarms: l.cloudwatch, Log: cfg.Log})
 	if l.machines, err = managedinstances.New(managedinstances.Config{State: l.ecs, EC2: l.ec2, Clock: l.clock, Log: cfg.Log}); err != nil {

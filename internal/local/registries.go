@@ -1,6 +1,7 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/slipway-ecs/slipway/internal/local/api/ecr"
 	"github.com/slipway-ecs/slipway/internal/local/registry"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
 )
 
 // doors are where the registries of other accounts and regions are reached: each has an address of
@@ -31,6 +33,11 @@ func (l *Local) openRegistries(files string) error {
 	ecr.Register(l.server.Service("ecr"), ecr.Deps{Registries: l.registry, Tokens: l.tokens, Host: func() string { return cfg.Address }, Principal: l.principal, ScanFindings: cfg.findings()})
 	images := registry.NewServers(l.registry, l.tokens)
 	images.RequireAuth = !cfg.OpenRegistry
+	if cfg.EnforceIAM {
+		images.Permit = func(ctx context.Context, c registry.Caller, action, resource string) error {
+			return l.access.enforcer.Registry(ctx, wire.Identity{Account: c.Account, Region: cfg.Region, Partition: "aws", AccessKey: c.Key, SourceIP: c.SourceIP}, action, resource)
+		}
+	}
 	l.server.Fallback("/v2/", images)
 	return nil
 }

@@ -54,6 +54,11 @@ func (e *Enforcer) Caller(id wire.Identity) (iam.Caller, error) {
 	if !ses.Expires.After(e.Clock.Now()) {
 		return iam.Caller{}, &wire.Error{Code: "ExpiredTokenException", Message: "The security token included in the request is expired"}
 	}
+	return e.of(ses, id)
+}
+
+// of is who a session is of.
+func (e *Enforcer) of(ses sts.Session, id wire.Identity) (iam.Caller, error) {
 	if ses.RoleARN == "" {
 		id.AccessKey = ses.Parent
 		if c, ok, err := e.IAM.ByKey(ses.Parent); ok || err != nil {
@@ -101,6 +106,39 @@ func (e *Enforcer) Middleware(next wire.Next) wire.Next {
 		}
 		return next(ctx, c)
 	}
+}
+
+// Registry decides what somebody who has logged in to the image registry asks of it; id.AccessKey is the
+// key he logged in with. A registry's token outlives the session it was given to.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html
+func (e *Enforcer) Registry(ctx context.Context, id wire.Identity, action, resource string) error {
+	if id.AccessKey == "" || id.Account != e.Account { // the local AWS itself; other accounts' rights are theirs to judge
+		return nil
+	}
+	who, ok, err := e.IAM.ByKey(id.AccessKey)
+	if !ok && err == nil {
+		who = e.root(id)
+		if ses, found := e.STS.Session(id.AccessKey); found {
+			who, err = e.of(ses, id)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return e.Allow(ctx, who, id, Need{Action: action, Resource: resource})
+}
+
+// AsRole decides what a service of AWS does in a session of a role.
+func (e *Enforcer) AsRole(ctx context.Context, id wire.Identity, role, session string, n Need) error {
+	arn := "arn:" + id.Partition + ":sts::" + id.Account + ":assumed-role/" + last(role, "/") + "/" + session
+	who, ok, err := e.IAM.Session(role, arn, session, nil)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &Refusal{"ECS was unable to assume the role '" + role + "' that was provided for this task. Please verify that the role being passed has the proper trust relationship and permissions and that your IAM user has permissions to pass this role."}
+	}
+	return e.Allow(ctx, who, id, n)
 }
 
 // Refusal is a call that is not allowed.

@@ -60,7 +60,7 @@ func (d *driver) spec(ctx context.Context, t *state.Task, c *ecsapi.ContainerDef
 		return spec, nil, &initError{err}
 	}
 	spec.Stdout, spec.Stderr = io.Discard, io.Discard
-	w, err := d.logs(t, c)
+	w, err := d.logs(ctx, t, c)
 	if err != nil {
 		return spec, nil, &initError{err}
 	}

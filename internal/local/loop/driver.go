@@ -390,6 +390,11 @@ func (d *driver) start(ctx context.Context, u *unit) {
 		}
 		defer d.release()
 		spec, logs, err := d.spec(starting, t, u.def)
+		if err == nil {
+			if no := d.asExecution(t, func(r Rights, role string) error { return r.Pull(starting, t, role, spec.Image) }); no != nil {
+				err = &runtime.PullError{Image: spec.Image, Err: no}
+			}
+		}
 		var c runtime.Container
 		if err == nil {
 			c, err = d.task.Start(starting, spec)

@@ -34,13 +34,29 @@ func (d *driver) env(ctx context.Context, t *state.Task, c *ecsapi.ContainerDefi
 		if d.l.cfg.Secrets == nil {
 			return nil, errors.New("unable to pull secrets or registry auth: there is no source of secrets")
 		}
-		v, err := d.l.cfg.Secrets.Secret(ctx, wire.Value(s.ValueFrom))
+		var v string
+		err := d.asExecution(t, func(r Rights, role string) error { return r.Secret(ctx, t, role, wire.Value(s.ValueFrom)) })
+		if err == nil {
+			v, err = d.l.cfg.Secrets.Secret(ctx, wire.Value(s.ValueFrom))
+		}
 		if err != nil {
 			return nil, fmt.Errorf("unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secret %s: %w", wire.Value(s.ValueFrom), err)
 		}
 		env = append(env, wire.Value(s.Name)+"="+v)
 	}
 	return env, nil
+}
+
+// asExecution asks for a right of the task's execution role, where there are rights and a role.
+func (d *driver) asExecution(t *state.Task, ask func(r Rights, role string) error) error {
+	role := wire.Value(d.def.ExecutionRoleArn)
+	if o := t.Overrides; o != nil && wire.Value(o.ExecutionRoleArn) != "" {
+		role = *o.ExecutionRoleArn
+	}
+	if d.l.cfg.Rights == nil || role == "" {
+		return nil
+	}
+	return ask(d.l.cfg.Rights, role)
 }
 
 // environmentFiles reads environment files from S3. Of a variable that is in several, the first

@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -15,7 +16,7 @@ import (
 // logs opens the stream of the awslogs driver; nil where output goes nowhere.
 //
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/specify-log-config.html
-func (d *driver) logs(t *state.Task, c *ecsapi.ContainerDefinition) (io.WriteCloser, error) {
+func (d *driver) logs(ctx context.Context, t *state.Task, c *ecsapi.ContainerDefinition) (io.WriteCloser, error) {
 	l := c.LogConfiguration
 	if l == nil || wire.Value(l.LogDriver) != "awslogs" || d.l.cfg.Logs == nil {
 		return nil, nil
@@ -24,7 +25,11 @@ func (d *driver) logs(t *state.Task, c *ecsapi.ContainerDefinition) (io.WriteClo
 	if p := l.Options["awslogs-stream-prefix"]; p != "" {
 		stream = p + "/" + stream
 	}
-	w, err := d.l.cfg.Logs.Writer(l.Options["awslogs-group"], stream, l.Options["awslogs-create-group"] == "true")
+	group, create := l.Options["awslogs-group"], l.Options["awslogs-create-group"] == "true"
+	if err := d.asExecution(t, func(r Rights, role string) error { return r.Write(ctx, t, role, group, stream, create) }); err != nil {
+		return nil, fmt.Errorf("failed to validate logger args: %w", err)
+	}
+	w, err := d.l.cfg.Logs.Writer(group, stream, create)
 	if err != nil {
 		return nil, fmt.Errorf("failed to validate logger args: %w", err)
 	}

@@ -48,6 +48,18 @@ type TasksConfig struct {
 	Log    *slog.Logger // nil: silent
 	// Trouble is asked before a task and its containers start; nil: there is none.
 	Trouble Trouble
+	// Rights says what tasks' execution roles may do; nil: all.
+	Rights Rights
+}
+
+// Rights are those of execution roles; role is an ARN, the errors are why it may not. Tasks without such
+// a role are not asked about: the container instance's role works for them.
+//
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
+type Rights interface {
+	Pull(ctx context.Context, t *state.Task, role, image string) error
+	Secret(ctx context.Context, t *state.Task, role, valueFrom string) error
+	Write(ctx context.Context, t *state.Task, role, group, stream string, create bool) error
 }
 
 // Trouble keeps tasks from starting, on purpose.

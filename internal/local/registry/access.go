@@ -13,6 +13,7 @@ import (
 type Caller struct {
 	Account   string // 12 digits
 	Principal string // ARN of the user or of the role's session; empty: the account's root
+	Key       string // id of the access key whose token it is; empty: not known
 	SourceIP  string // empty: the local AWS itself
 }
 

@@ -26,6 +26,9 @@ type Server struct {
 	// Allow decides whether somebody may do an action (an IAM action, as ecr:BatchGetImage) on a
 	// repository: by the policies of the repository and the registry, unless set otherwise.
 	Allow func(s *Store, c Caller, action string, r *Repository) bool
+	// Permit tells why the policies of the caller itself do not let it do an action on a resource (an
+	// ARN); nil: they are not asked.
+	Permit func(ctx context.Context, c Caller, action, resource string) error
 }
 
 // NewServer makes the server of a store; tokens are what GetAuthorizationToken hands out.
@@ -77,6 +80,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	repo, kind := split(r.URL.Path)
 	action := actionOf(r.Method, kind)
 	pushing := r.Method == http.MethodPost || r.Method == http.MethodPut || r.Method == http.MethodPatch
+	if repo != "" && s.Permit != nil {
+		if err := s.Permit(r.Context(), who, action, store.ARN(repo)); err != nil {
+			writeError(w, "DENIED", http.StatusForbidden, err.Error())
+			return
+		}
+	}
 	if repo != "" && pushing && who.Account == store.cfg.Account {
 		if err := store.CreateForPush(repo); err != nil {
 			_ = ociregistry.WriteError(w, ociError(err))
@@ -183,7 +192,9 @@ func (s *Server) withoutVainMount(store *Store, r *http.Request, repo string, c 
 	if digest == "" {
 		return r
 	}
-	if from != "" && store.Setting(SettingMounting) != "DISABLED" && s.allowed(store, c, from, "ecr:GetDownloadUrlForLayer") {
+	mounting := from != "" && store.Setting(SettingMounting) != "DISABLED" && s.allowed(store, c, from, "ecr:GetDownloadUrlForLayer") &&
+		(s.Permit == nil || s.Permit(r.Context(), c, "ecr:GetDownloadUrlForLayer", store.ARN(from)) == nil)
+	if mounting {
 		if _, err := store.Layer(from, digest); err == nil {
 			return r
 		}

@@ -71,7 +71,7 @@ func (t *Tokens) Issue(account string) (password string, expires time.Time) {
 // IssueTo is Issue for a user or role of an account.
 func (t *Tokens) IssueTo(c Caller) (password string, expires time.Time) {
 	expires = t.now().Add(TokenLifetime).Truncate(time.Millisecond)
-	text := c.Account + ":" + strconv.FormatInt(expires.Unix(), 10) + ":" + base64.RawURLEncoding.EncodeToString([]byte(c.Principal))
+	text := c.Account + ":" + strconv.FormatInt(expires.Unix(), 10) + ":" + base64.RawURLEncoding.EncodeToString([]byte(c.Principal+" "+c.Key))
 	return base64.RawURLEncoding.EncodeToString([]byte(text + ":" + t.sign(text))), expires
 }
 
@@ -100,7 +100,8 @@ func (t *Tokens) check(password string) (Caller, error) {
 	case t.now().Unix() >= sec:
 		return Caller{}, errExpired
 	}
-	return Caller{Account: parts[0], Principal: string(principal)}, nil
+	arn, key, _ := strings.Cut(string(principal), " ") // neither holds a space
+	return Caller{Account: parts[0], Principal: arn, Key: key}, nil
 }
 
 func cutLast(s string) (before, after string, ok bool) {

@@ -148,7 +148,7 @@ var managing = map[string]bool{"SetRepositoryPolicy": true, "GetRepositoryPolicy
 
 func (s *service) token(ctx context.Context, _ *ecrapi.GetAuthorizationTokenInput) (*ecrapi.GetAuthorizationTokenOutput, error) {
 	who := s.who(ctx)
-	password, expires := s.Tokens.IssueTo(registry.Caller{Account: who.Account, Principal: who.Principal})
+	password, expires := s.Tokens.IssueTo(registry.Caller{Account: who.Account, Principal: who.Principal, Key: wire.Caller(ctx).AccessKey})
 	return &ecrapi.GetAuthorizationTokenOutput{AuthorizationData: []ecrapi.AuthorizationData{{
 		AuthorizationToken: wire.String(base64.StdEncoding.EncodeToString([]byte("AWS:" + password))),
 		ExpiresAt:          wire.Timestamp(expires),
