@@ -4,13 +4,16 @@
 package bench
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -25,17 +28,37 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/localtest"
 )
 
-// servers are the emulators that are here: the local AWS, with its state on disk, and moto.
-func servers(b *testing.B) map[string]string {
-	out := map[string]string{"slipway": localtest.Start(b, localtest.Dir(b.TempDir())).Endpoint}
+// server is an emulator in a process of its own.
+type server struct {
+	addr string
+	cpu  func() time.Duration // what the process has used so far, user and system; nil: not known
+}
+
+// servers are the emulators that are here: the local AWS, with its state on disk, and moto. With
+// SLIPWAY_BENCH_ALONE set it is the local AWS only, in this process, for a profile of it.
+func servers(b *testing.B) map[string]server {
 	if os.Getenv("SLIPWAY_BENCH_ALONE") != "" {
-		return out
+		return map[string]server{"slipway": {addr: strings.TrimPrefix(localtest.Start(b, localtest.Dir(b.TempDir())).Endpoint, "http://")}}
 	}
+	binary := filepath.Join(b.TempDir(), "slipway")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/slipway").CombinedOutput(); err != nil {
+		b.Fatalf("building slipway: %v\n%s", err, out)
+	}
+	out := map[string]server{"slipway": serve(b, binary, func(port string) []string {
+		return []string{"local", "up", "--foreground", "--runtime", "virtual", "--dir", b.TempDir(), "--port", port}
+	})}
 	path, err := exec.LookPath("moto_server")
 	if err != nil {
 		b.Log("moto_server is not here: no peer to compare with")
 		return out
 	}
+	out["moto"] = serve(b, path, func(port string) []string { return []string{"-H", "127.0.0.1", "-p", port} })
+	return out
+}
+
+// serve starts a program that listens on a free port, and waits until it answers.
+func serve(b *testing.B, program string, args func(port string) []string) server {
+	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -43,25 +66,45 @@ func servers(b *testing.B) map[string]string {
 	addr := l.Addr().String()
 	_ = l.Close()
 	_, port, _ := net.SplitHostPort(addr)
-	cmd := exec.Command(path, "-H", "127.0.0.1", "-p", port)
+	cmd := exec.Command(program, args(port)...)
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		_ = cmd.Process.Signal(os.Interrupt)
+		late := time.AfterFunc(10*time.Second, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
+		late.Stop()
 	})
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		if resp, err := http.Get("http://" + addr); err == nil {
 			_ = resp.Body.Close()
-			break
+			return server{addr, func() time.Duration { return used(b, cmd.Process.Pid) }}
 		}
 		if time.Now().After(deadline) {
-			b.Fatal("moto_server did not start")
+			b.Fatalf("%s did not start", program)
 		}
 	}
-	out["moto"] = "http://" + addr
-	return out
+}
+
+// used is the CPU time of a process and of those it has waited for; the kernel tells it in hundredths of a second.
+func used(b *testing.B, pid int) time.Duration {
+	b.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Skip("there is no /proc")
+	}
+	// The name, in parentheses, may hold anything. utime is the 14th field, of which two come before.
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	ticks := 0
+	for _, f := range fields[11:15] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
 func client(endpoint string) *ecs.Client {
@@ -81,17 +124,20 @@ var calls = []struct{ operation, body string }{
 // bridge network, as moto makes none in awsvpc mode, and tasks on container instances.
 func BenchmarkECS(b *testing.B) {
 	found := servers(b)
-	for name, endpoint := range found {
-		prepare(b, endpoint)
-		found[name] = strings.TrimPrefix(endpoint, "http://")
+	for _, s := range found {
+		prepare(b, "http://"+s.addr)
 	}
 	for _, x := range calls {
 		for _, name := range slices.Sorted(maps.Keys(found)) {
 			b.Run(x.operation+"/"+name, func(b *testing.B) {
 				var n atomic.Int64
+				s, before := found[name], time.Duration(0)
+				if s.cpu != nil {
+					before = s.cpu()
+				}
 				b.SetParallelism(2)
 				b.RunParallel(func(pb *testing.PB) {
-					c := &caller{addr: found[name]}
+					c := &caller{addr: s.addr}
 					defer c.close()
 					for pb.Next() {
 						body := x.body
@@ -105,6 +151,10 @@ func BenchmarkECS(b *testing.B) {
 					}
 				})
 				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+				if s.cpu != nil {
+					// Whatever else goes on on the machine. Work that is put off is counted too, but for the last of it.
+					b.ReportMetric(float64((s.cpu()-before).Microseconds())/float64(b.N), "cpu-µs/req")
+				}
 			})
 		}
 	}

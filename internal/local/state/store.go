@@ -59,6 +59,7 @@ type ECS struct {
 	ServiceTasks    *Tally[Task, TaskCount] // of a service, by key
 	DeploymentTasks *Tally[Task, TaskCount] // of a deployment, by service key and id
 	UnplacedTasks   *Tally[Task, string]    // of a cluster, by name: those that wait for an instance
+	InstanceLoads   *Sums[Task, Load]       // of a container instance, by ARN
 }
 
 // Phase is how far a task is, as counts tell it.
@@ -139,6 +140,12 @@ func NewECS(db *DB) (*ECS, error) {
 		p := PhaseOf(t)
 		return TaskCount{Of: t.ServiceKey, Deployment: t.DeploymentID, Phase: p}, p != 0 && t.ServiceKey != ""
 	})
+	s.InstanceLoads = NewSums(s.Tasks, func(t *Task) string {
+		if t.LastStatus == "STOPPED" {
+			return ""
+		}
+		return t.ContainerInstance
+	}, (*Load).add)
 	s.UnplacedTasks = NewTally(s.Tasks, func(t *Task) (string, bool) {
 		return t.ClusterName, t.LastStatus == "PROVISIONING" && t.ContainerInstance == "" && t.LaunchType != "FARGATE"
 	})

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
+	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/placement"
 )
 
@@ -23,6 +24,33 @@ type fleet struct {
 	stale    map[string]bool   // instances to look at again
 	clusters map[string]*members
 	calls    int
+
+	attrsMu sync.Mutex
+	attrs   map[string]attributes // of instances, by ARN
+}
+
+// attributes are those of an instance as the scheduler has them; every view of it shares them.
+type attributes struct {
+	of  *state.ContainerInstance
+	set map[string]string
+}
+
+// attributes returns the attributes of an instance, which must not be modified.
+func (f *fleet) attributes(ci *state.ContainerInstance) map[string]string {
+	f.attrsMu.Lock()
+	defer f.attrsMu.Unlock()
+	if a, ok := f.attrs[ci.ARN]; ok && (a.of == ci || slices.Equal(a.of.Attributes, ci.Attributes)) {
+		return a.set
+	}
+	set := make(map[string]string, len(ci.Attributes))
+	for _, at := range ci.Attributes {
+		set[wire.Value(at.Name)] = wire.Value(at.Value)
+	}
+	if f.attrs == nil {
+		f.attrs = map[string]attributes{}
+	}
+	f.attrs[ci.ARN] = attributes{ci, set}
+	return set
 }
 
 // members are the instances of a cluster in order of their ARNs.
@@ -109,6 +137,9 @@ func (f *fleet) instances(tx *state.Tx, a *API, cluster string) []*placement.Ins
 		for _, m := range f.clusters {
 			m.set(arn, nil)
 		}
+		f.attrsMu.Lock()
+		delete(f.attrs, arn)
+		f.attrsMu.Unlock()
 	}
 	clear(f.stale)
 	if m := f.clusters[cluster]; m != nil {

@@ -156,7 +156,7 @@ func (a *API) showInstance(tx *state.Tx, ci *state.ContainerInstance) ecsapi.Con
 	var ports []placement.Port
 	for _, t := range a.State.TasksByInstance.Get(tx, ci.ARN) {
 		used = used.Plus(taskResources(t))
-		ports = append(ports, usedPorts(t)...)
+		ports = append(ports, state.HostPorts(t)...)
 		switch {
 		case t.LastStatus == "RUNNING":
 			running++

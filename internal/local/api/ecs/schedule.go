@@ -1,6 +1,7 @@
 package ecs
 
 import (
+	"maps"
 	"math/rand/v2"
 
 	"github.com/slipway-ecs/slipway/internal/local/state"
@@ -15,27 +16,21 @@ func (a *API) schedulable(tx *state.Tx, ci *state.ContainerInstance) *placement.
 	i := &placement.Instance{
 		ID: ci.ARN, EC2ID: ci.EC2InstanceID, AZ: ci.AZ, Type: ci.InstanceType, Status: ci.Status,
 		AgentConnected: ci.AgentConnected, AgentVersion: ci.AgentVersion, RegisteredAt: ci.RegisteredAt,
-		Attributes: map[string]string{},
+		Attributes: a.fleet.attributes(ci),
 		Registered: placement.Resources{CPU: ci.CPU, Memory: ci.Memory, GPU: ci.GPU, ENI: ci.ENIs},
-		Ports:      map[placement.Port]int{}, Groups: map[string]int{},
 	}
-	for _, at := range ci.Attributes {
-		i.Attributes[wire.Value(at.Name)] = wire.Value(at.Value)
+	if l := a.State.InstanceLoads.Get(tx, ci.ARN); l != nil {
+		i.Used, i.Running = l.Used, l.Running
+		i.Ports, i.Groups = maps.Clone(l.Ports), maps.Clone(l.Groups)
+	}
+	if i.Ports == nil {
+		i.Ports = map[placement.Port]int{}
+	}
+	if i.Groups == nil {
+		i.Groups = map[string]int{}
 	}
 	for _, p := range ci.ReservedPorts {
 		i.Ports[placement.Port{Number: p.Port, Protocol: p.Protocol}]++
-	}
-	for _, t := range a.State.TasksByInstance.Get(tx, ci.ARN) {
-		i.Used = i.Used.Plus(taskResources(t))
-		for _, p := range usedPorts(t) {
-			i.Ports[p]++
-		}
-		if t.DesiredStatus != "STOPPED" {
-			i.Groups[t.Group]++
-		}
-		if t.LastStatus == "RUNNING" {
-			i.Running++
-		}
 	}
 	return i
 }
@@ -46,30 +41,6 @@ func taskResources(t *state.Task) placement.Resources {
 		r.ENI = 1
 	}
 	return r
-}
-
-// usedPorts are the host ports a task holds: those it reserved, and the dynamic ones it was given.
-func usedPorts(t *state.Task) []placement.Port {
-	seen := map[placement.Port]bool{}
-	var out []placement.Port
-	add := func(n int, protocol string) {
-		p := placement.Port{Number: n, Protocol: protocol}
-		if n != 0 && !seen[p] {
-			seen[p] = true
-			out = append(out, p)
-		}
-	}
-	for _, p := range t.HostPorts {
-		add(p.Port, p.Protocol)
-	}
-	for _, c := range t.Containers {
-		for _, b := range c.Bindings {
-			if t.ENI == nil {
-				add(b.HostPort, b.Protocol)
-			}
-		}
-	}
-	return out
 }
 
 // request is what the scheduler must find for t.
