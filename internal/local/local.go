@@ -41,6 +41,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/registry"
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
 	"github.com/slipway-ecs/slipway/internal/local/runtime/choose"
+	"github.com/slipway-ecs/slipway/internal/local/runtime/virtual"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/stsapi"
@@ -54,6 +55,8 @@ type Config struct {
 	Account string // 000000000000 if empty
 	Runtime string // auto (if empty), docker, sandbox, virtual
 	Speed   float64
+	// Containers is how virtual containers behave, for tests; nil: Runtime runs them.
+	Containers *virtual.Behavior
 
 	Auth       bool // requests must be signed with keys of the local IAM, or the first one (KeyFile)
 	EnforceIAM bool // calls are held against the policies of the users and roles whose keys sign them
@@ -157,7 +160,9 @@ func (l *Local) open(ctx context.Context) error {
 	}
 	// The sandbox's files must be reachable by the users of containers: the folder of the state is
 	// private, this one is not.
-	if l.runtime, err = choose.Open(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log, Credentials: l.login}); err != nil {
+	if cfg.Containers != nil {
+		l.runtime = virtual.New(*cfg.Containers)
+	} else if l.runtime, err = choose.Open(ctx, cfg.Runtime, runtime.Options{Dir: filepath.Join(files, "runtime"), Owner: owner(files), Log: cfg.Log, Credentials: l.login}); err != nil {
 		return err
 	}
 	options, err := l.serverOptions(files)
