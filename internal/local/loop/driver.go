@@ -125,9 +125,9 @@ func (d *driver) read() (t *state.Task) {
 	return t
 }
 
-// write changes the task.
+// write changes the task. Nobody was promised what becomes of a task by itself: the disk is not waited for.
 func (d *driver) write(f func(tx *state.Tx, t *state.Task)) {
-	err := d.l.cfg.State.DB.Update(func(tx *state.Tx) error {
+	err := d.l.cfg.State.DB.UpdateSoon(func(tx *state.Tx) error {
 		d.l.cfg.State.Tasks.Modify(tx, d.arn, func(t *state.Task) {
 			t.Version++
 			t.Containers = slices.Clone(t.Containers)
@@ -242,12 +242,6 @@ func (d *driver) prepare(ctx context.Context, t *state.Task) bool {
 			return true
 		}
 	}
-	bound := true
-	d.write(func(tx *state.Tx, t *state.Task) { bound = bind(tx, d.l.cfg.State, t, def) })
-	if !bound {
-		d.fail("TaskFailedToStart", "ResourceInitializationError: no dynamic host port is free on the container instance")
-		return true
-	}
 	if !d.slot(ctx) {
 		return false
 	}
@@ -261,10 +255,17 @@ func (d *driver) prepare(ctx context.Context, t *state.Task) bool {
 	}
 	d.task = rt
 	d.serveAgent(rt, t)
-	d.write(func(_ *state.Tx, t *state.Task) {
+	bound := true
+	d.write(func(tx *state.Tx, t *state.Task) {
+		if bound = bind(tx, d.l.cfg.State, t, def); !bound {
+			return
+		}
 		t.PullStartedAt = d.now()
-		t.Connectivity, t.ConnectivityAt = "CONNECTED", d.now()
+		t.Connectivity, t.ConnectivityAt = "CONNECTED", t.PullStartedAt
 	})
+	if !bound {
+		d.fail("TaskFailedToStart", "ResourceInitializationError: no dynamic host port is free on the container instance")
+	}
 	return true
 }
 
@@ -296,23 +297,30 @@ func (d *driver) startContainers(ctx context.Context) bool {
 			d.start(ctx, u)
 		}
 	}
-	if slices.ContainsFunc(d.units, func(u *unit) bool { return !u.up }) {
+	if !d.allUp() {
 		return false
 	}
-	d.write(func(_ *state.Tx, t *state.Task) {
-		t.LastStatus, t.PullStoppedAt = "ACTIVATING", d.now()
-		for k := range t.Containers {
-			c := &t.Containers[k]
-			c.Bindings = slices.Clone(c.Bindings)
-			for j := range c.Bindings {
-				b := &c.Bindings[j]
-				if addr, ok := d.task.Endpoint(b.ContainerPort, b.Protocol); ok {
-					b.Addr = addr
-				}
+	d.write(func(_ *state.Tx, t *state.Task) { d.activating(t) })
+	return true
+}
+
+func (d *driver) allUp() bool {
+	return !slices.ContainsFunc(d.units, func(u *unit) bool { return !u.up })
+}
+
+// activating is the task's next state when every container has run.
+func (d *driver) activating(t *state.Task) {
+	t.LastStatus, t.PullStoppedAt = "ACTIVATING", d.now()
+	for k := range t.Containers {
+		c := &t.Containers[k]
+		c.Bindings = slices.Clone(c.Bindings)
+		for j := range c.Bindings {
+			b := &c.Bindings[j]
+			if addr, ok := d.task.Endpoint(b.ContainerPort, b.Protocol); ok {
+				b.Addr = addr
 			}
 		}
-	})
-	return true
+	}
 }
 
 // ready reports whether u's dependencies hold; never says why they never will.
@@ -428,6 +436,9 @@ func (d *driver) started(ctx context.Context, u *unit, c runtime.Container, logs
 	d.write(func(_ *state.Tx, t *state.Task) {
 		if k := containerIndex(t, name); k >= 0 {
 			t.Containers[k].RuntimeID, t.Containers[k].ImageDigest, t.Containers[k].LastStatus = c.ID(), c.ImageDigest(), "RUNNING"
+		}
+		if t.DesiredStatus != "STOPPED" && t.LastStatus == "PENDING" && d.allUp() {
+			d.activating(t)
 		}
 	})
 	if n, ok := c.(runtime.Notifier); ok {

@@ -12,6 +12,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/state"
 	"github.com/slipway-ecs/slipway/internal/local/wire"
 	"github.com/slipway-ecs/slipway/internal/local/wire/ecsapi"
+	"github.com/slipway-ecs/slipway/internal/placement"
 )
 
 // Dynamic host ports are taken from Linux's ephemeral range.
@@ -41,18 +42,19 @@ func (d *driver) provision() bool {
 // bind fills in the port bindings of a task that has none yet; it reports whether there was a port
 // for each.
 func bind(tx *state.Tx, ecs *state.ECS, t *state.Task, def *ecsapi.TaskDefinition) bool {
-	used := map[state.ReservedPort]bool{}
-	if t.ContainerInstance != "" {
-		if ci, ok := ecs.ContainerInstances.Get(tx, t.ContainerInstance); ok {
-			for _, p := range ci.ReservedPorts {
-				used[state.ReservedPort{Port: p.Port, Protocol: protocol(p.Protocol)}] = true
-			}
+	var reserved []state.ReservedPort // on the instance, by its record and for this task so far
+	var held map[placement.Port]int
+	if ci, ok := ecs.ContainerInstances.Get(tx, t.ContainerInstance); ok {
+		reserved = slices.Clip(ci.ReservedPorts)
+	}
+	if l := ecs.InstanceLoads.Get(tx, t.ContainerInstance); l != nil {
+		held = l.Ports
+	}
+	used := func(number int, proto string) bool {
+		if held[placement.Port{Number: number, Protocol: proto}] > 0 || proto == "tcp" && held[placement.Port{Number: number}] > 0 {
+			return true
 		}
-		for _, o := range ecs.TasksByInstance.Get(tx, t.ContainerInstance) {
-			for _, p := range heldPorts(o) {
-				used[state.ReservedPort{Port: p.Number, Protocol: p.Protocol}] = true
-			}
-		}
+		return slices.ContainsFunc(reserved, func(p state.ReservedPort) bool { return p.Port == number && protocol(p.Protocol) == proto })
 	}
 	for k := range t.Containers {
 		c := &t.Containers[k]
@@ -68,7 +70,7 @@ func bind(tx *state.Tx, ecs *state.ECS, t *state.Task, def *ecsapi.TaskDefinitio
 				if b.HostPort = freePort(used, b.Protocol); b.HostPort == 0 {
 					return false
 				}
-				used[state.ReservedPort{Port: b.HostPort, Protocol: b.Protocol}] = true
+				reserved = append(reserved, state.ReservedPort{Port: b.HostPort, Protocol: b.Protocol})
 			}
 			bindings = append(bindings, b)
 		}
@@ -79,11 +81,11 @@ func bind(tx *state.Tx, ecs *state.ECS, t *state.Task, def *ecsapi.TaskDefinitio
 
 // freePort is a dynamic port nobody uses; it starts at a random place, so that a port whose target
 // still drains is not given out again at once. 0: all are in use.
-func freePort(used map[state.ReservedPort]bool, proto string) int {
+func freePort(used func(number int, proto string) bool, proto string) int {
 	const n = lastDynamicPort - firstDynamicPort + 1
 	start := randomInt(n)
 	for k := range n {
-		if p := firstDynamicPort + (start+k)%n; !used[state.ReservedPort{Port: p, Protocol: proto}] {
+		if p := firstDynamicPort + (start+k)%n; !used(p, proto) {
 			return p
 		}
 	}

@@ -11,7 +11,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -37,6 +40,8 @@ type DB struct {
 	queued  uint64 // sequence number of the newest queued transaction
 	flushed uint64 // sequence number of the newest transaction on disk
 	failed  error  // the first write that failed; nothing is acknowledged after it
+	closed  bool
+	soon    atomic.Bool // a flush of what nobody waits for is on its way
 
 	watchMu  sync.Mutex
 	watchers map[*Watch]struct{}
@@ -67,7 +72,7 @@ func Open(dir string) (*DB, error) {
 		return nil, fmt.Errorf("creating the state directory: %w", err)
 	}
 	disk, err := bolt.Open(filepath.Join(dir, "state.db"), 0o600, &bolt.Options{
-		Timeout: time.Second, NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+		Timeout: time.Second, NoSync: true, NoFreelistSync: true, FreelistType: bolt.FreelistMapType, InitialMmapSize: room(),
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("opening %s: %w", dir, ErrLocked)
@@ -87,15 +92,31 @@ func (db *DB) Close() error {
 	if db.disk == nil {
 		return nil
 	}
+	db.queueMu.Lock()
+	last := db.queued
+	db.queueMu.Unlock()
+	err := db.flush(last)
 	db.folding.Wait()
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
+	db.closed = true
 	rest, done := db.journal.rotate()
-	err := rest.into(db.disk)
+	if err == nil {
+		err = rest.into(db.disk)
+	}
 	if err == nil {
 		err = done()
 	}
 	return errors.Join(err, db.disk.Sync(), db.disk.Close())
+}
+
+// room is how many bytes of addresses the database gets from the start: it takes much work to find new ones
+// as it grows. Nothing is written there.
+func room() int {
+	if runtime.GOOS == "windows" || strconv.IntSize < 64 { // the file would be made as large; few addresses
+		return 0
+	}
+	return 1 << 30
 }
 
 // View runs f on a consistent view of all tables. f must not write, and must not open another view or an
@@ -121,6 +142,30 @@ func (db *DB) Update(f func(tx *Tx) error) error {
 	db.notify(tx.changes)
 	return nil
 }
+
+// UpdateSoon is Update for what the local AWS does by itself: nobody was promised anything, so it does not
+// wait for the disk. The change is there at once for all who look; it is on disk before any Update that
+// comes after it returns, or after a moment. If the process dies until then, it is as if it had died before.
+func (db *DB) UpdateSoon(f func(tx *Tx) error) error {
+	tx := &Tx{db: db, writable: true}
+	if _, err := db.apply(tx, f); err != nil || len(tx.changes) == 0 {
+		return err
+	}
+	if db.disk != nil && db.soon.CompareAndSwap(false, true) {
+		time.AfterFunc(moment, func() {
+			db.soon.Store(false)
+			db.queueMu.Lock()
+			last := db.queued
+			db.queueMu.Unlock()
+			_ = db.flush(last) // kept in failed: the next Update tells
+		})
+	}
+	db.notify(tx.changes)
+	return nil
+}
+
+// moment is how long what nobody waits for may be in memory only.
+const moment = 20 * time.Millisecond
 
 func (db *DB) apply(tx *Tx, f func(tx *Tx) error) (seq uint64, err error) {
 	defer db.within.enter()()
@@ -158,7 +203,7 @@ func (db *DB) flush(seq uint64) error {
 	}
 	db.flushMu.Lock()
 	defer db.flushMu.Unlock()
-	if db.failed != nil || db.flushed >= seq {
+	if db.failed != nil || db.flushed >= seq || db.closed {
 		return db.failed
 	}
 	db.queueMu.Lock()

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,11 @@ type journal struct {
 	file    *os.File // nil until the first write
 	size    int64
 	pending folded
+	buf     []byte            // of append, again and again
+	last    map[recordKey]int // so too: which write of a record is its last
 }
+
+type recordKey struct{ table, key string }
 
 // folded is the newest value of each record of a journal's file, by table and key.
 type folded map[string]map[string][]byte
@@ -46,6 +51,10 @@ func (f folded) put(table, key string, value []byte) {
 	t[key] = value
 }
 
+func newJournal(dir string) *journal {
+	return &journal{dir: dir, pending: folded{}, last: map[recordKey]int{}}
+}
+
 // journalSize is how large a journal's file grows, bytes.
 const journalSize = 16 << 20
 
@@ -53,12 +62,24 @@ const journalPrefix = "journal."
 
 func (j *journal) path(n int) string { return filepath.Join(j.dir, journalPrefix+strconv.Itoa(n)) }
 
-// append writes transactions.
+// append writes transactions, as one: of a record that is in several the last value counts.
 func (j *journal) append(transactions [][]write) error {
-	var out, body []byte
+	clear(j.last)
+	n := 0
 	for _, tx := range transactions {
-		body = body[:0]
 		for _, w := range tx {
+			n++
+			j.last[recordKey{w.table, w.key}] = n
+		}
+	}
+	const header = 8
+	out := append(j.buf[:0], make([]byte, header)...)
+	n = 0
+	for _, tx := range transactions {
+		for _, w := range tx {
+			if n++; j.last[recordKey{w.table, w.key}] != n {
+				continue
+			}
 			var data []byte
 			if w.value != nil {
 				var err error
@@ -66,14 +87,23 @@ func (j *journal) append(transactions [][]write) error {
 					return fmt.Errorf("encoding %s %s: %w", w.table, w.key, err)
 				}
 			}
-			body = appendSized(body, []byte(w.table))
-			body = appendSized(body, []byte(w.key))
-			body = appendSized(body, data)
+			out = appendSized(out, w.table)
+			out = appendSized(out, w.key)
+			out = appendSized(out, data)
 			j.pending.put(w.table, w.key, data)
 		}
-		out = binary.BigEndian.AppendUint32(out, uint32(len(body)))
-		out = binary.BigEndian.AppendUint32(out, crc32.ChecksumIEEE(body))
-		out = append(out, body...)
+	}
+	body := out[header:]
+	if uint64(len(body)) > math.MaxUint32 {
+		return fmt.Errorf("%d transactions at once take %d bytes", len(transactions), len(body))
+	}
+	binary.BigEndian.PutUint32(out, uint32(len(body)))
+	binary.BigEndian.PutUint32(out[4:], crc32.ChecksumIEEE(body))
+	if j.buf = out; cap(out) > 1<<20 {
+		j.buf = nil
+	}
+	if len(j.last) > 1024 { // a cleared map keeps its room
+		j.last = map[recordKey]int{}
 	}
 	if j.file == nil {
 		f, err := os.OpenFile(j.path(j.number), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
@@ -82,12 +112,12 @@ func (j *journal) append(transactions [][]write) error {
 		}
 		j.file = f
 	}
-	n, err := j.file.Write(out)
-	j.size += int64(n)
+	written, err := j.file.Write(out)
+	j.size += int64(written)
 	return err
 }
 
-func appendSized(b, data []byte) []byte {
+func appendSized[T []byte | string](b []byte, data T) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(data))), data...)
 }
 
@@ -133,7 +163,7 @@ func (f folded) into(disk *bolt.DB) error {
 
 // recoverJournal folds what a killed process left into the database and returns a journal to go on with.
 func recoverJournal(dir string, disk *bolt.DB) (*journal, error) {
-	j := &journal{dir: dir, pending: folded{}}
+	j := newJournal(dir)
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // crash leaves the store as a killed process does: nothing is folded, the files just are there.
@@ -117,8 +118,72 @@ func TestJournalFolds(t *testing.T) {
 	}
 }
 
+// What nobody waits for is on disk after a moment, before what is acknowledged after it, and when the
+// store is closed; watchers hear of it at once.
+func TestUpdateSoon(t *testing.T) {
+	put := func(tab *Table[row], k, g string) func(*Tx) error {
+		return func(tx *Tx) error { tab.Put(tx, k, &row{k, g}); return nil }
+	}
+	soon := func(t *testing.T, db *DB, tab *Table[row], k, g string) {
+		t.Helper()
+		if err := db.UpdateSoon(put(tab, k, g)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := func(t *testing.T, dir string, want map[string]string) {
+		t.Helper()
+		db, tab, _ := open(t, dir)
+		if got := rows(t, db, tab); !maps.Equal(got, want) {
+			t.Errorf("%v, not %v", got, want)
+		}
+		_ = db.Close()
+	}
+	t.Run("order", func(t *testing.T) {
+		dir := t.TempDir()
+		db, tab, _ := open(t, dir)
+		w := db.Watch()
+		soon(t, db, tab, "a", "1")
+		if got := w.Drain(); len(got) != 1 || got[0].Key != "a" {
+			t.Errorf("watchers heard of %v", got)
+		}
+		soon(t, db, tab, "a", "2")
+		soon(t, db, tab, "b", "1")
+		if err := db.Update(put(tab, "c", "1")); err != nil {
+			t.Fatal(err)
+		}
+		crash(t, db)
+		again(t, dir, map[string]string{"a": "2", "b": "1", "c": "1"})
+	})
+	t.Run("a moment", func(t *testing.T) {
+		dir := t.TempDir()
+		db, tab, _ := open(t, dir)
+		soon(t, db, tab, "a", "1")
+		written := func() bool {
+			db.flushMu.Lock()
+			defer db.flushMu.Unlock()
+			return db.flushed > 0
+		}
+		for deadline := time.Now().Add(30 * time.Second); !written(); time.Sleep(moment / 4) {
+			if time.Now().After(deadline) {
+				t.Fatal("nothing was written")
+			}
+		}
+		crash(t, db)
+		again(t, dir, map[string]string{"a": "1"})
+	})
+	t.Run("close", func(t *testing.T) {
+		dir := t.TempDir()
+		db, tab, _ := open(t, dir)
+		soon(t, db, tab, "a", "1")
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again(t, dir, map[string]string{"a": "1"})
+	})
+}
+
 func FuzzJournal(f *testing.F) {
-	j := &journal{dir: f.TempDir(), pending: folded{}}
+	j := newJournal(f.TempDir())
 	if err := j.append([][]write{{{"t", "k", &row{"a", "b"}}, {"t", "l", nil}}}); err != nil {
 		f.Fatal(err)
 	}
