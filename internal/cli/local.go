@@ -425,6 +425,7 @@ func startLocal(ctx context.Context, c local.Config, port int) (*runningLocal, e
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	c.Address = l.Addr().String()
+	local.Roomy()
 	aws, err := local.New(ctx, c)
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
