@@ -30,9 +30,11 @@ func Place(r *Request, instances []*Instance) (choice *Instance, refusals []Refu
 type Batch struct {
 	c         *compiled
 	instances []*Instance
-	spreads   int // leading spread strategies
-	scan      bool
-	root      *bucket
+	spreads   int // leading spread strategies that make the tree
+
+	byInstance bool // a spread over the instances follows
+	scan       bool
+	root       *bucket
 }
 
 // bucket is the instances that agree in the values of the spread fields so far.
@@ -59,10 +61,16 @@ func NewBatch(r *Request, instances []*Instance) (*Batch, error) {
 	}
 	b := &Batch{c: c, instances: instances}
 	for b.spreads < len(c.strategies) && c.strategies[b.spreads].kind == 's' {
+		if c.strategies[b.spreads].field == "" {
+			// Each instance would be a bucket of its own: the leaf orders them as well, and nothing that comes
+			// behind could tell them apart.
+			c.strategies, b.byInstance = c.strategies[:b.spreads+1], true
+			break
+		}
 		b.spreads++
 	}
 	for _, s := range c.strategies[b.spreads:] {
-		b.scan = b.scan || s.kind == 's' // a spread behind a binpack only breaks ties: look at all
+		b.scan = b.scan || s.kind == 's' && !b.byInstance // a spread behind a binpack only breaks ties: look at all
 	}
 	b.root = b.newBucket("", nil, 0)
 	for _, i := range instances {
@@ -80,6 +88,9 @@ func NewBatch(r *Request, instances []*Instance) (*Batch, error) {
 			at = child
 		}
 		if c.filter(i) == "" {
+			if at.leaf.fits == nil {
+				at.leaf.fits = make([]*Instance, 0, len(instances)/max(1, len(b.root.byValue)))
+			}
 			at.leaf.fits = append(at.leaf.fits, i)
 		}
 	}

@@ -1,8 +1,10 @@
 package placement
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -215,4 +217,47 @@ func BenchmarkBatch(b *testing.B) {
 			batch.Next()
 		}
 	}
+}
+
+// A spread over zones and then over instances takes the zone with the fewest tasks of the group, and in it
+// the instance with the fewest, whatever strategy comes behind.
+func TestSpreadOverInstances(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		instances := fleet(rapid.IntRange(1, 9).Draw(t, "instances"))
+		for _, i := range instances {
+			i.Registered.CPU = 256 * rapid.IntRange(0, 4).Draw(t, "room")
+			i.Groups = map[string]int{"g": rapid.IntRange(0, 3).Draw(t, "tasks")}
+		}
+		r := &Request{Resources: Resources{CPU: 256}, Group: "g", Strategies: []Strategy{{"spread", "attribute:ecs.availability-zone"}, {"spread", "instanceId"}}}
+		if rapid.Bool().Draw(t, "binpack") {
+			r.Strategies = append(r.Strategies, Strategy{"binpack", "cpu"})
+		}
+		b, err := NewBatch(r, instances)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for {
+			zones := map[string]int{}
+			for _, i := range instances {
+				zones[i.AZ] += i.Groups["g"]
+			}
+			var want *Instance
+			for _, i := range instances {
+				if i.Remaining().CPU >= 256 && (want == nil || cmp.Or(zones[i.AZ]-zones[want.AZ], strings.Compare(i.AZ, want.AZ), i.Groups["g"]-want.Groups["g"], strings.Compare(i.ID, want.ID)) < 0) {
+					want = i
+				}
+			}
+			got := b.Next()
+			if got != want {
+				t.Fatalf("%+v, not %+v", got, want)
+			}
+			if got == nil {
+				return
+			}
+			if rapid.IntRange(0, 5).Draw(t, "drop") == 0 {
+				b.Drop(got)
+				got.Registered.CPU = 0 // the batch has no more of it; nor has the model
+			}
+		}
+	})
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
+	"github.com/slipway-ecs/slipway/internal/local"
 	"github.com/slipway-ecs/slipway/internal/local/localtest"
 )
 
@@ -38,6 +39,7 @@ type server struct {
 // SLIPWAY_BENCH_ALONE set it is the local AWS only, in this process, for a profile of it.
 func servers(b *testing.B) map[string]server {
 	if os.Getenv("SLIPWAY_BENCH_ALONE") != "" {
+		local.Roomy()
 		return map[string]server{"slipway": {addr: strings.TrimPrefix(localtest.Start(b, localtest.Dir(b.TempDir())).Endpoint, "http://")}}
 	}
 	binary := filepath.Join(b.TempDir(), "slipway")

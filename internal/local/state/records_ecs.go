@@ -128,44 +128,44 @@ type ServiceEvent struct {
 
 // Task is an ECS task. Key: ARN.
 type Task struct {
-	ARN, ID, ClusterName, ClusterARN string
-	ServiceKey                       string // empty for a standalone task
-	DeploymentID                     string
-	Group                            string // service:NAME, family:NAME, or as given
-	StartedBy                        string
-	TaskDefinition                   string // ARN
-	ContainerInstance                string // ARN; empty on Fargate and while unplaced
-	AZ                               string
-	LaunchType                       string
-	CapacityProvider                 string
-	PlatformVersion                  string
-	CPU, Memory, GPU                 int            // reserved on the instance
-	HostPorts                        []ReservedPort // reserved on the instance
-	ENI                              *ENI           // awsvpc
-	Overrides                        *ecsapi.TaskOverride
-	NetworkConfiguration             *ecsapi.NetworkConfiguration
-	EnableExec                       bool
-	Tags                             []ecsapi.Tag
+	ARN, ID, ClusterName, ClusterARN string                       `json:",omitzero"`
+	ServiceKey                       string                       `json:",omitzero"` // empty for a standalone task
+	DeploymentID                     string                       `json:",omitzero"`
+	Group                            string                       `json:",omitzero"` // service:NAME, family:NAME, or as given
+	StartedBy                        string                       `json:",omitzero"`
+	TaskDefinition                   string                       `json:",omitzero"` // ARN
+	ContainerInstance                string                       `json:",omitzero"` // ARN; empty on Fargate and while unplaced
+	AZ                               string                       `json:",omitzero"`
+	LaunchType                       string                       `json:",omitzero"`
+	CapacityProvider                 string                       `json:",omitzero"`
+	PlatformVersion                  string                       `json:",omitzero"`
+	CPU, Memory, GPU                 int                          `json:",omitzero"` // reserved on the instance
+	HostPorts                        []ReservedPort               `json:",omitzero"` // reserved on the instance
+	ENI                              *ENI                         `json:",omitzero"` // awsvpc
+	Overrides                        *ecsapi.TaskOverride         `json:",omitzero"`
+	NetworkConfiguration             *ecsapi.NetworkConfiguration `json:",omitzero"`
+	EnableExec                       bool                         `json:",omitzero"`
+	Tags                             []ecsapi.Tag                 `json:",omitzero"`
 
-	DesiredStatus string // RUNNING, STOPPED: written by the API and the service loop
-	StopCode      string // with DesiredStatus STOPPED
-	StoppedReason string
-	LastStatus    string // written by the task loop only
-	HealthStatus  string // HEALTHY, UNHEALTHY, UNKNOWN
-	Connectivity  string
-	Containers    []TaskContainer
-	Version       int64
+	DesiredStatus string          `json:",omitzero"` // RUNNING, STOPPED: written by the API and the service loop
+	StopCode      string          `json:",omitzero"` // with DesiredStatus STOPPED
+	StoppedReason string          `json:",omitzero"`
+	LastStatus    string          `json:",omitzero"` // written by the task loop only
+	HealthStatus  string          `json:",omitzero"` // HEALTHY, UNHEALTHY, UNKNOWN
+	Connectivity  string          `json:",omitzero"`
+	Containers    []TaskContainer `json:",omitzero"`
+	Version       int64           `json:",omitzero"`
 
-	Protected      bool
-	ProtectedUntil time.Time
+	Protected      bool      `json:",omitzero"`
+	ProtectedUntil time.Time `json:",omitzero"`
 
-	CreatedAt, PullStartedAt, PullStoppedAt, ConnectivityAt time.Time
-	StartedAt, StoppingAt, ExecutionStoppedAt, StoppedAt    time.Time
-	HealthySince                                            time.Time // since when every health condition holds; zero: not healthy
+	CreatedAt, PullStartedAt, PullStoppedAt, ConnectivityAt time.Time `json:",omitzero"`
+	StartedAt, StoppingAt, ExecutionStoppedAt, StoppedAt    time.Time `json:",omitzero"`
+	HealthySince                                            time.Time `json:",omitzero"` // since when every health condition holds; zero: not healthy
 
-	DaemonARN  string            // of the daemon a task belongs to; empty for all others
-	Volumes    []Volume          // EBS volumes attached to the task
-	Attachment map[string]string // states of attachments that an agent has reported, by id
+	DaemonARN  string            `json:",omitzero"` // of the daemon a task belongs to; empty for all others
+	Volumes    []Volume          `json:",omitzero"` // EBS volumes attached to the task
+	Attachment map[string]string `json:",omitzero"` // states of attachments that an agent has reported, by id
 }
 
 // Volume is an EBS volume attached to a task.
@@ -181,22 +181,22 @@ type Volume struct {
 
 // TaskContainer is a container of a task.
 type TaskContainer struct {
-	ARN, Name, Image, ImageDigest, RuntimeID string
-	LastStatus                               string
-	ExitCode                                 *int
-	Reason                                   string
-	Health                                   string // HEALTHY, UNHEALTHY, UNKNOWN
-	Bindings                                 []PortBinding
-	Essential                                bool
-	CPU, Memory, MemoryReservation           int
+	ARN, Name, Image, ImageDigest, RuntimeID string        `json:",omitzero"`
+	LastStatus                               string        `json:",omitzero"`
+	ExitCode                                 *int          `json:",omitzero"`
+	Reason                                   string        `json:",omitzero"`
+	Health                                   string        `json:",omitzero"` // HEALTHY, UNHEALTHY, UNKNOWN
+	Bindings                                 []PortBinding `json:",omitzero"`
+	Essential                                bool          `json:",omitzero"`
+	CPU, Memory, MemoryReservation           int           `json:",omitzero"`
 }
 
 // PortBinding is a published container port.
 type PortBinding struct {
-	ContainerPort, HostPort int
-	Protocol                string // tcp, udp
+	ContainerPort, HostPort int    `json:",omitzero"`
+	Protocol                string `json:",omitzero"` // tcp, udp
 	// Addr is the real address of the port on this machine: what the load balancer connects to.
-	Addr string
+	Addr string `json:",omitzero"`
 }
 
 // ReservedPort is a host port in use on a container instance.

@@ -64,7 +64,6 @@ func (a *API) runTask(ctx context.Context, in *ecsapi.RunTaskInput) (*ecsapi.Run
 		}
 		var arns []string
 		for _, t := range r.tasks {
-			a.State.Tasks.Put(tx, t.ARN, t)
 			arns = append(arns, t.ARN)
 		}
 		out.Tasks = a.showTasks(tx, arns)
@@ -110,7 +109,7 @@ func (r *run) start(count int, strategy []ecsapi.CapacityProviderStrategyItem) (
 		}
 		if t.LaunchType == "FARGATE" {
 			t.PlatformVersion, t.LastStatus = platformVersion(r.in.PlatformVersion), "PROVISIONING"
-			r.tasks = append(r.tasks, t)
+			r.put(t)
 			continue
 		}
 		chosen, err := r.choose(t)
@@ -118,14 +117,12 @@ func (r *run) start(count int, strategy []ecsapi.CapacityProviderStrategyItem) (
 			return nil, err
 		}
 		if chosen != nil {
-			placed(t, chosen)
-			r.api.State.Tasks.Put(r.tx, t.ARN, t) // the next choice is checked against it
-			r.tasks = append(r.tasks, t)
+			r.put(placed(t, chosen)) // the next choice is checked against it
 			continue
 		}
 		if t.CapacityProvider != "" {
 			t.LastStatus = "PROVISIONING"
-			r.tasks = append(r.tasks, t)
+			r.put(t)
 			continue
 		}
 		b, err := r.batch(t)
@@ -139,6 +136,11 @@ func (r *run) start(count int, strategy []ecsapi.CapacityProviderStrategyItem) (
 		return failures(refusals), nil
 	}
 	return []ecsapi.Failure{}, nil
+}
+
+func (r *run) put(t *state.Task) {
+	r.api.State.Tasks.Put(r.tx, t.ARN, t)
+	r.tasks = append(r.tasks, t)
 }
 
 // choose takes the best instance that still has room by what the state says; nil if there is none.
