@@ -14,6 +14,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/awscloud"
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/registry"
+	"github.com/slipway-ecs/slipway/internal/secrets"
 	"github.com/slipway-ecs/slipway/internal/service"
 )
 
@@ -152,6 +153,9 @@ func (s inAWS) checkOnline(ctx context.Context, ref string) (faults int, err err
 	for _, found := range all {
 		if strings.HasSuffix(found.Subject, ":unpushed") {
 			continue // said above
+		}
+		if found.Check == "secret" && found.State == deploy.Fault && strings.Contains(found.Says, ":secret:"+secrets.CopyPrefix(s.ref.Cluster, s.ref.Service)) {
+			found.State, found.Says, found.Fix = deploy.Good, "is copied to Secrets Manager by slipway deploy", ""
 		}
 		show(found)
 	}

@@ -18,12 +18,15 @@ func (s inAWS) target(ctx context.Context, image string) (deploy.Target, error) 
 	if s.spec.Route != nil {
 		listener = s.spec.Route.Listener
 	}
-	t := deploy.Target{Spec: s.spec, Image: image}
+	spec, _, err := s.resolveSecrets(ctx, s.spec) // of other stores: as the copies that deploying makes
+	if err != nil {
+		return deploy.Target{}, err
+	}
+	t := deploy.Target{Spec: spec, Image: image}
 	byARN := strings.HasPrefix(listener, "arn:")
 	if byARN {
 		listener = ""
 	}
-	var err error
 	if t.Infra, err = s.cloud.Infra(ctx, s.spec.Cluster, listener); err != nil {
 		return t, err
 	}
