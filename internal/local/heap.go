@@ -8,12 +8,14 @@ import (
 	"sync"
 )
 
-// headroom is how much a process may allocate between two garbage collections at least, bytes.
-const headroom = 64 << 20
+const (
+	headroom  = 64 << 20  // what may be allocated between two garbage collections at least, bytes
+	roomyUpTo = 512 << 20 // to what the heap may grow by more than double, bytes
+)
 
-// Roomy lets this process allocate at least 64 MiB between two garbage collections. By default the next
-// begins when the heap has doubled, and that of a local AWS with little in it is so small that it would
-// collect all the time. A large heap is collected as usual. It does nothing where GOGC is set.
+// Roomy lets this process collect its garbage less often than by default, which is when the heap has doubled:
+// that of a local AWS with little in it would be collected all the time. A heap of more than 256 MiB is
+// collected as usual. It does nothing where GOGC is set.
 func Roomy() { roomy.Do(roomier) }
 
 var roomy sync.Once
@@ -28,10 +30,11 @@ func roomier() {
 func adjust(hook *[16]byte) {
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	metrics.Read(live)
-	percent := 100
-	if bytes := live[0].Value.Uint64(); bytes < headroom {
-		percent = int(headroom * 100 / max(bytes, 4<<20))
+	bytes := max(live[0].Value.Uint64(), 4<<20)
+	percent := max(100, headroom*100/bytes)
+	if bytes < roomyUpTo { // to four times as much, where that is not much
+		percent = max(percent, min(300, (roomyUpTo-bytes)*100/bytes))
 	}
-	debug.SetGCPercent(percent)
+	debug.SetGCPercent(int(percent))
 	runtime.SetFinalizer(hook, adjust)
 }

@@ -12,7 +12,7 @@ import (
 func TestRoomy(t *testing.T) {
 	t.Setenv("GOGC", "")
 	defer debug.SetGCPercent(100)
-	Roomy()
+	roomier()
 	percent := func() int {
 		p := debug.SetGCPercent(-1)
 		debug.SetGCPercent(p)
@@ -21,7 +21,7 @@ func TestRoomy(t *testing.T) {
 	if p := percent(); p <= 100 {
 		t.Errorf("a small heap grows by %d %%", p)
 	}
-	kept := make([]byte, 2*headroom)
+	kept := make([]byte, roomyUpTo*3/4)
 	reached := func(what string, ok func(int) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(30 * time.Second); !ok(percent()); time.Sleep(time.Millisecond) {
