@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"reflect"
 	"strconv"
+	"sync"
 )
 
 // response encodes one answer.
@@ -46,9 +47,18 @@ func (r response) ok(o *operation, out any) {
 		}
 		r.write(http.StatusOK, "application/cbor", data)
 	default:
-		r.write(http.StatusOK, r.jsonType(), o.out.appendJSON(make([]byte, 0, 1024), v))
+		buf := buffers.Get().(*[]byte)
+		body := o.out.appendJSON((*buf)[:0], v)
+		r.write(http.StatusOK, r.jsonType(), body)
+		if cap(body) <= 64<<10 { // few answers are larger
+			*buf = body
+			buffers.Put(buf)
+		}
 	}
 }
+
+// buffers are what answers are written in, again and again.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 2048); return &b }}
 
 func (r response) jsonType() string {
 	if r.route.proto == rest {
