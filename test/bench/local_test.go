@@ -32,6 +32,7 @@ import (
 // server is an emulator in a process of its own.
 type server struct {
 	addr string
+	pid  int                  // 0: this process
 	cpu  func() time.Duration // what the process has used so far, user and system; nil: not known
 }
 
@@ -42,13 +43,7 @@ func servers(b *testing.B) map[string]server {
 		local.Roomy()
 		return map[string]server{"slipway": {addr: strings.TrimPrefix(localtest.Start(b, localtest.Dir(b.TempDir())).Endpoint, "http://")}}
 	}
-	binary := filepath.Join(b.TempDir(), "slipway")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/slipway").CombinedOutput(); err != nil {
-		b.Fatalf("building slipway: %v\n%s", err, out)
-	}
-	out := map[string]server{"slipway": serve(b, binary, func(port string) []string {
-		return []string{"local", "up", "--foreground", "--runtime", "virtual", "--dir", b.TempDir(), "--port", port}
-	})}
+	out := map[string]server{"slipway": slipway(b)}
 	path, err := exec.LookPath("moto_server")
 	if err != nil {
 		b.Log("moto_server is not here: no peer to compare with")
@@ -56,6 +51,18 @@ func servers(b *testing.B) map[string]server {
 	}
 	out["moto"] = serve(b, path, func(port string) []string { return []string{"-H", "127.0.0.1", "-p", port} })
 	return out
+}
+
+// slipway is a local AWS whose tasks are virtual, built now.
+func slipway(b *testing.B) server {
+	b.Helper()
+	binary := filepath.Join(b.TempDir(), "slipway")
+	if out, err := exec.Command("go", "build", "-o", binary, "../../cmd/slipway").CombinedOutput(); err != nil {
+		b.Fatalf("building slipway: %v\n%s", err, out)
+	}
+	return serve(b, binary, func(port string) []string {
+		return []string{"local", "up", "--foreground", "--runtime", "virtual", "--dir", b.TempDir(), "--port", port}
+	})
 }
 
 // serve starts a program that listens on a free port, and waits until it answers.
@@ -81,7 +88,7 @@ func serve(b *testing.B, program string, args func(port string) []string) server
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		if resp, err := http.Get("http://" + addr); err == nil {
 			_ = resp.Body.Close()
-			return server{addr, func() time.Duration { return used(b, cmd.Process.Pid) }}
+			return server{addr, cmd.Process.Pid, func() time.Duration { return used(b, cmd.Process.Pid) }}
 		}
 		if time.Now().After(deadline) {
 			b.Fatalf("%s did not start", program)

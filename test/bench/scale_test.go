@@ -1,13 +1,11 @@
 package bench
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +20,7 @@ import (
 )
 
 // BenchmarkScale fills 5,000 container instances with 100,000 virtual tasks of 20 services, in one
-// process with its client, and asks about a service of 5,000 tasks. Fewer with SLIPWAY_BENCH_INSTANCES.
+// process, and asks about a service of 5,000 tasks. Fewer with SLIPWAY_BENCH_INSTANCES.
 //
 //	make bench-scale
 func BenchmarkScale(b *testing.B) {
@@ -31,8 +29,8 @@ func BenchmarkScale(b *testing.B) {
 		instances = n
 	}
 	const services = 20
-	a := localtest.Start(b)
-	c, ctx := client(a.Endpoint), b.Context()
+	up := slipway(b)
+	c, ctx := client("http://"+up.addr), b.Context()
 	must(b)(c.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: aws.String("big")}))
 	began := time.Now()
 	resource := func(name string, n int32) types.Resource {
@@ -82,8 +80,7 @@ func BenchmarkScale(b *testing.B) {
 		}
 	}
 	b.Logf("all deployments complete after %v", time.Since(began).Round(time.Millisecond))
-	runtime.GC()
-	b.ReportMetric(memory(b, "VmRSS"), "MiB")
+	b.ReportMetric(memory(b, up.pid, "VmRSS"), "MiB")
 	// Others may use the machine. So the same is asked of a server that answers at once without looking at
 	// anything, in turn, and of five rounds that in the middle counts.
 	bare := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -91,14 +88,14 @@ func BenchmarkScale(b *testing.B) {
 		_, _ = io.WriteString(w, `{"services":[],"failures":[]}`)
 	}))
 	defer bare.Close()
-	asked := map[string]*ecs.Client{"": c, "bare-": client(bare.URL)}
+	asked := map[string]*caller{"": {addr: up.addr}, "bare-": {addr: strings.TrimPrefix(bare.URL, "http://")}}
 	middle, late := map[string][]float64{}, map[string][]float64{}
 	for range 5 {
 		took := map[string][]time.Duration{}
 		for range 1000 {
 			for name, c := range asked {
 				at := time.Now()
-				if _, err := c.DescribeServices(context.WithoutCancel(ctx), &ecs.DescribeServicesInput{Cluster: aws.String("big"), Services: []string{"s7"}}); err != nil {
+				if err := c.call("DescribeServices", `{"cluster":"big","services":["s7"]}`); err != nil {
 					b.Fatal(err)
 				}
 				took[name] = append(took[name], time.Since(at))
@@ -110,13 +107,14 @@ func BenchmarkScale(b *testing.B) {
 			late[name] = append(late[name], float64(t[len(t)*99/100].Microseconds())/1000)
 		}
 	}
-	for name := range asked {
+	for name, c := range asked {
+		c.close()
 		slices.Sort(middle[name])
 		slices.Sort(late[name])
 		b.ReportMetric(middle[name][2], name+"p50-ms")
 		b.ReportMetric(late[name][2], name+"p99-ms")
 	}
-	b.ReportMetric(memory(b, "VmHWM"), "peak-MiB")
+	b.ReportMetric(memory(b, up.pid, "VmHWM"), "peak-MiB")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -129,10 +127,10 @@ func must(b *testing.B) func(any, error) {
 	}
 }
 
-// memory is what this process takes of the machine's memory, MiB.
-func memory(b *testing.B, what string) float64 {
+// memory is what a process takes of the machine's memory, MiB.
+func memory(b *testing.B, pid int, what string) float64 {
 	b.Helper()
-	text, err := os.ReadFile("/proc/self/status")
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		b.Skip("there is no /proc")
 	}
@@ -145,7 +143,7 @@ func memory(b *testing.B, what string) float64 {
 			return kib / 1024
 		}
 	}
-	b.Fatalf("no %s in /proc/self/status", what)
+	b.Fatalf("no %s of process %d in /proc", what, pid)
 	return 0
 }
 
