@@ -7,13 +7,13 @@ import (
 	"testing"
 )
 
-var scope = Scope{Partition: "aws", Region: "us-east-1", Account: "111122223333", Cluster: "prod", Service: "app", Family: "app", Repository: "app",
-	LogGroup: "/ecs/app", TaskRole: "app-task", ExecutionRole: "app-exec", Group: "web-asg", Secrets: true}
+var scope = Scope{Partition: "aws", Region: "us-east-1", Account: "111122223333", Cluster: "prod", Service: "app", Environments: []string{"qa", "prod"},
+	Roles: []string{"app-task", "app-exec"}, Group: "web-asg", Secrets: true, State: "states", Notices: []string{"ssm:/chat/url", "secretsmanager:chat/token"}, Exec: true}
 
 // Actions that AWS lets nobody restrict to a resource.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 func withoutResources(action string) bool {
-	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets"}, action) ||
+	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets", "ssm:DescribeParameters"}, action) ||
 		strings.HasPrefix(action, "elasticloadbalancing:Describe") || strings.HasPrefix(action, "autoscaling:Describe") ||
 		strings.HasPrefix(action, "ec2:Describe") || strings.HasPrefix(action, "application-autoscaling:Describe")
 }
@@ -43,7 +43,7 @@ func TestPolicies(t *testing.T) {
 					}
 				}
 				for _, r := range st.Resource {
-					if r != "*" && (!strings.HasPrefix(r, "arn:aws:") || !strings.Contains(r, ":111122223333:")) {
+					if r != "*" && (!strings.HasPrefix(r, "arn:aws:") || !strings.Contains(r, ":111122223333:") && !strings.HasPrefix(r, "arn:aws:s3:::states")) {
 						t.Errorf("%s: resource %q", st.Sid, r)
 					}
 				}
@@ -54,9 +54,9 @@ func TestPolicies(t *testing.T) {
 
 func TestOnlyWhatIsUsed(t *testing.T) {
 	bare := scope
-	bare.TaskRole, bare.ExecutionRole, bare.Secrets = "", "", false
-	if text := Deployer(bare).Text(); strings.Contains(text, "app-task") {
-		t.Errorf("no role of another's is there to pass:\n%s", text)
+	bare.Roles, bare.Secrets, bare.State, bare.Notices, bare.Exec = nil, false, "", nil, false
+	if text := Deployer(bare).Text(); strings.Contains(text, "app-task") || strings.Contains(text, "s3:") || strings.Contains(text, "ExecuteCommand") || strings.Contains(text, "GetSecretValue") {
+		t.Errorf("more than is used:\n%s", text)
 	}
 	if text := Execution(bare).Text(); strings.Contains(text, "secretsmanager") || strings.Contains(text, "ssm:") {
 		t.Errorf("there are no secrets to read:\n%s", text)

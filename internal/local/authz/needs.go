@@ -112,7 +112,7 @@ var prefixes = map[string]string{"elbv2": "elasticloadbalancing"}
 var table = map[string]func(p place, op string, in input) []Need{
 	"ecs": ecsNeeds, "ecr": ecrNeeds, "elbv2": elbNeeds, "autoscaling": groupNeeds, "application-autoscaling": scalingNeeds,
 	"logs": logNeeds, "ssm": parameterNeeds, "secretsmanager": secretNeeds, "iam": iamNeeds, "sts": stsNeeds, "ec2": ec2Needs,
-	"cloudwatch": alarmNeeds, "sqs": queueNeeds, "sns": topicNeeds, "events": eventNeeds, "servicediscovery": discoveryNeeds, "s3": bucketNeeds,
+	"cloudwatch": alarmNeeds, "sqs": queueNeeds, "sns": topicNeeds, "events": eventNeeds, "servicediscovery": discoveryNeeds, "s3": bucketNeeds, "scheduler": scheduleNeeds,
 }
 
 // Needs says what a call asks for.

@@ -160,7 +160,12 @@ func secretNeeds(p place, op string, in input) []Need {
 	case isARN(id):
 		return on(nil, id)
 	case op == "CreateSecret":
-		return on(map[string][]string{"secretsmanager:name": {id}}, p.arn("secretsmanager", "secret:"+id+"-??????"))
+		r := p.arn("secretsmanager", "secret:"+id+"-??????")
+		needs := on(map[string][]string{"secretsmanager:name": {id}}, r)
+		if len(in.tags()) > 0 {
+			needs = append(needs, Need{Action: "secretsmanager:TagResource", Resource: r})
+		}
+		return needs
 	}
 	return on(nil, p.arn("secretsmanager", "secret:"+id+"-??????"))
 }
@@ -359,8 +364,26 @@ func discoveryNeeds(p place, op string, in input) []Need {
 		return on(nil, in.one("ResourceARN"))
 	case strings.HasSuffix(op, "Namespace") && in.one("Id") != "":
 		return on(nil, p.arn("servicediscovery", "namespace/"+last(in.one("Id"), "/")))
+	case op == "CreateService" && in.one("NamespaceId") != "":
+		return on(nil, p.arn("servicediscovery", "namespace/"+last(in.one("NamespaceId"), "/")))
 	case in.one("Id") != "" && strings.HasSuffix(op, "Service"):
 		return on(nil, p.arn("servicediscovery", "service/"+last(in.one("Id"), "/")))
 	}
 	return nil
+}
+
+func scheduleNeeds(p place, op string, in input) []Need {
+	if r := in.one("ResourceArn"); r != "" {
+		return on(nil, r)
+	}
+	name, group := in.one("Name"), in.one("GroupName")
+	switch {
+	case name == "":
+		return nil
+	case strings.HasSuffix(op, "ScheduleGroup"):
+		return on(nil, p.arn("scheduler", "schedule-group/"+name))
+	case group == "":
+		group = "default"
+	}
+	return append(on(nil, p.arn("scheduler", "schedule/"+group+"/"+name)), pass(p, "scheduler.amazonaws.com", in.in("Target").one("RoleArn"))...)
 }

@@ -192,10 +192,9 @@ func (s *Server) withoutVainMount(store *Store, r *http.Request, repo string, c 
 	if digest == "" {
 		return r
 	}
-	mounting := from != "" && store.Setting(SettingMounting) != "DISABLED" && s.allowed(store, c, from, "ecr:GetDownloadUrlForLayer") &&
-		(s.Permit == nil || s.Permit(r.Context(), c, "ecr:GetDownloadUrlForLayer", store.ARN(from)) == nil)
-	if mounting {
-		if _, err := store.Layer(from, digest); err == nil {
+	if from != "" && store.Setting(SettingMounting) != "DISABLED" && s.allowed(store, c, from, "ecr:GetDownloadUrlForLayer") {
+		_, err := store.Layer(from, digest)
+		if err == nil && (s.Permit == nil || s.Permit(r.Context(), c, "ecr:GetDownloadUrlForLayer", store.ARN(from)) == nil) {
 			return r
 		}
 	}
