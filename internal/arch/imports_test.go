@@ -23,7 +23,7 @@ var (
 		"internal/capacity", "internal/scaling", "internal/rightsize", "internal/rollout", "internal/iampolicy", "internal/ci", "internal/ssmchannel",
 	}
 	engines = []string{
-		"internal/step", "internal/deploy", "internal/clusterinfra", "internal/release", "internal/pipeline",
+		"internal/deploy", "internal/clusterinfra", "internal/release", "internal/pipeline",
 		"internal/secrets", "internal/drain", "internal/rotate", "internal/autoscale", "internal/simulate",
 	}
 	adapters = []string{

@@ -6,7 +6,7 @@ import "github.com/spf13/cobra"
 
 func shipCommands() []*cobra.Command {
 	return completeEnvironments([]*cobra.Command{newCheckCommand(), newSchemaCommand(), newTestCommand(), newBuildCommand(), newPushCommand(), newPlanCommand(), newDeployCommand(), newApproveCommand(), newPromoteCommand(), newPipelineCommand(), newCICommand(),
-		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newImagesCommand(), newIAMCommand(),
+		newRollbackCommand(), newStatusCommand(), newLogsCommand(), newHistoryCommand(), newWhyCommand(), newDashboardCommand(), newImagesCommand(), newIAMCommand(),
 		newRunCommand(), newExecCommand(), newScaleCommand(), newStopCommand(), newRestartCommand(), newDriftCommand(), newDiffCommand(), newDeleteCommand()})
 }
 

@@ -437,6 +437,6 @@ func (d *demo) goOn() (string, error) {
 	for _, kv := range localEnv(d.local.Endpoint(), "us-east-1") {
 		fmt.Fprintf(&b, "  export %s\n", kv)
 	}
-	fmt.Fprintf(&b, "  slipway status\n  slipway logs prod\n  slipway history\n  slipway why prod\n  slipway rollback prod\n  aws ecs describe-services --cluster demo --services iplookup-prod\n  aws ecr describe-images --repository-name iplookup\n  curl %s\n", d.urls["prod"])
+	fmt.Fprintf(&b, "  slipway status\n  slipway logs prod\n  slipway history\n  slipway why prod\n  slipway dashboard\n  slipway rollback prod\n  aws ecs describe-services --cluster demo --services iplookup-prod\n  aws ecr describe-images --repository-name iplookup\n  curl %s\n", d.urls["prod"])
 	return b.String(), nil
 }
