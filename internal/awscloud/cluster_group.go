@@ -28,6 +28,19 @@ func (p groupPort) Group(ctx context.Context, name string) (clusterinfra.Group, 
 	if t := g.LaunchTemplate; t != nil {
 		r.Template, r.TemplateVersion = aws.ToString(t.LaunchTemplateId), aws.ToString(t.Version)
 	}
+	if m := g.MixedInstancesPolicy; m != nil && m.LaunchTemplate != nil {
+		if t := m.LaunchTemplate.LaunchTemplateSpecification; t != nil {
+			r.Template, r.TemplateVersion = aws.ToString(t.LaunchTemplateId), aws.ToString(t.Version)
+		}
+		for _, o := range m.LaunchTemplate.Overrides {
+			if o.InstanceType != nil {
+				r.Types = append(r.Types, *o.InstanceType)
+			}
+		}
+		if d := m.InstancesDistribution; d != nil && d.OnDemandPercentageAboveBaseCapacity != nil {
+			r.SpotPercent, r.OnDemandBase = 100-int(*d.OnDemandPercentageAboveBaseCapacity), int(aws.ToInt32(d.OnDemandBaseCapacity))
+		}
+	}
 	for _, id := range strings.Split(aws.ToString(g.VPCZoneIdentifier), ",") {
 		if id = strings.TrimSpace(id); id != "" {
 			r.Subnets = append(r.Subnets, id)
@@ -50,13 +63,16 @@ func (p groupPort) Group(ctx context.Context, name string) (clusterinfra.Group, 
 
 // https://docs.aws.amazon.com/autoscaling/ec2/APIReference/API_CreateAutoScalingGroup.html
 func (p groupPort) PutGroup(ctx context.Context, w clusterinfra.Group) (clusterinfra.Group, error) {
-	template := &types.LaunchTemplateSpecification{LaunchTemplateId: &w.Template, Version: &w.TemplateVersion}
+	template, mixed := &types.LaunchTemplateSpecification{LaunchTemplateId: &w.Template, Version: &w.TemplateVersion}, mixedPolicy(w)
+	if mixed != nil {
+		template = nil
+	}
 	zones := aws.String(strings.Join(w.Subnets, ","))
 	have, err := p.Group(ctx, w.Name)
 	switch {
 	case errors.Is(err, clusterinfra.ErrNotFound):
 		in := &autoscaling.CreateAutoScalingGroupInput{AutoScalingGroupName: &w.Name, MinSize: aws.Int32(int32(w.Min)), MaxSize: aws.Int32(int32(w.Max)), DesiredCapacity: aws.Int32(int32(max(w.Desired, w.Min))),
-			LaunchTemplate: template, VPCZoneIdentifier: zones, NewInstancesProtectedFromScaleIn: &w.ProtectScaleIn, Tags: groupTags(w)}
+			LaunchTemplate: template, MixedInstancesPolicy: mixed, VPCZoneIdentifier: zones, NewInstancesProtectedFromScaleIn: &w.ProtectScaleIn, Tags: groupTags(w)}
 		if _, err := p.api.CreateAutoScalingGroup(ctx, in); err != nil {
 			return w, err
 		}
@@ -68,7 +84,7 @@ func (p groupPort) PutGroup(ctx context.Context, w clusterinfra.Group) (clusteri
 		return w, err
 	}
 	in := &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: &w.Name, MinSize: aws.Int32(int32(w.Min)), MaxSize: aws.Int32(int32(w.Max)),
-		LaunchTemplate: template, VPCZoneIdentifier: zones, NewInstancesProtectedFromScaleIn: &w.ProtectScaleIn}
+		LaunchTemplate: template, MixedInstancesPolicy: mixed, VPCZoneIdentifier: zones, NewInstancesProtectedFromScaleIn: &w.ProtectScaleIn}
 	if w.Desired >= 0 && w.Desired != have.Desired {
 		in.DesiredCapacity = aws.Int32(int32(w.Desired))
 	}
@@ -84,6 +100,25 @@ func (p groupPort) PutGroup(ctx context.Context, w clusterinfra.Group) (clusteri
 		}
 	}
 	return p.Group(ctx, w.Name)
+}
+
+// mixedPolicy is for a group of several types or with Spot. On-Demand goes to the first type that can be had;
+// Spot to the pools that are least likely to be interrupted, the cheaper first.
+//
+// Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/allocation-strategies.html
+func mixedPolicy(w clusterinfra.Group) *types.MixedInstancesPolicy {
+	if len(w.Types) == 0 {
+		return nil
+	}
+	m := &types.MixedInstancesPolicy{
+		LaunchTemplate: &types.LaunchTemplate{LaunchTemplateSpecification: &types.LaunchTemplateSpecification{LaunchTemplateId: &w.Template, Version: &w.TemplateVersion}},
+		InstancesDistribution: &types.InstancesDistribution{OnDemandAllocationStrategy: aws.String("prioritized"), OnDemandBaseCapacity: aws.Int32(int32(w.OnDemandBase)),
+			OnDemandPercentageAboveBaseCapacity: aws.Int32(int32(100 - w.SpotPercent)), SpotAllocationStrategy: aws.String("price-capacity-optimized")},
+	}
+	for _, t := range w.Types {
+		m.LaunchTemplate.Overrides = append(m.LaunchTemplate.Overrides, types.LaunchTemplateOverrides{InstanceType: aws.String(t)})
+	}
+	return m
 }
 
 // leaveZones keeps the group from evening out its zones by ending instances that run tasks: it knows of no

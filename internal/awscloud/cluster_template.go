@@ -75,6 +75,22 @@ func (p templatePort) Template(ctx context.Context, name string) (clusterinfra.T
 	return r, nil
 }
 
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeLaunchTemplates.html
+func (p templatePort) TemplatesOf(ctx context.Context, cluster string) ([]clusterinfra.Template, error) {
+	var out []clusterinfra.Template
+	pages := ec2.NewDescribeLaunchTemplatesPaginator(p.api, &ec2.DescribeLaunchTemplatesInput{Filters: []types.Filter{{Name: aws.String("tag:" + clusterinfra.TagCluster), Values: []string{cluster}}}})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page.LaunchTemplates {
+			out = append(out, clusterinfra.Template{Name: aws.ToString(t.LaunchTemplateName), ID: aws.ToString(t.LaunchTemplateId), Tags: ec2Map(t.Tags)})
+		}
+	}
+	return out, nil
+}
+
 func templateGone(err error) bool {
 	return is(err, "InvalidLaunchTemplateName.NotFoundException", "InvalidLaunchTemplateId.NotFound", "InvalidLaunchTemplateId.VersionNotFound", "InvalidLaunchTemplateName.NotFound")
 }

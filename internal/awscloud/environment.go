@@ -37,7 +37,7 @@ func (c *Cloud) Environment(ctx context.Context, cluster string) (Environment, e
 		return Environment{}, err
 	}
 	e := Environment{Cluster: s.Name, ClusterARN: s.ARN, VPC: s.VPC, Subnets: s.Subnets, URLs: s.URLs, LogGroup: s.LogGroup,
-		SecurityGroups: s.InstanceGroups, Listeners: map[string]string{}}
+		SecurityGroups: s.InstanceGroups(), Listeners: map[string]string{}}
 	for name, l := range s.Listeners {
 		e.Listeners[name] = l.ARN
 	}

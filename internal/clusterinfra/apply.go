@@ -21,9 +21,9 @@ func (c *Clusters) Apply(ctx context.Context, want Spec, report func(Event)) (St
 	if err := want.check(); err != nil {
 		return State{}, err
 	}
-	a := &build{Clusters: c, s: want, n: names{want.Name}, tags: tagged(want), report: report}
+	a := &build{Clusters: c, s: want, n: names{cluster: want.Name}, tags: tagged(want), report: report}
 	for _, step := range []func(context.Context) error{
-		a.network, a.logGroup, a.cluster, a.balancer, a.listeners, a.profile, a.group, a.provider, a.registered,
+		a.network, a.logGroup, a.cluster, a.balancer, a.listeners, a.profile, a.groups, a.registered,
 	} {
 		if err := step(ctx); err != nil {
 			return State{}, err
@@ -44,8 +44,6 @@ type build struct {
 	balancerSubnets []string
 	balancerARN     string
 	balancerGroups  []string
-	profileName     string
-	groupARN        string
 	wanted          int // instances
 }
 
@@ -326,10 +324,7 @@ func (a *build) listeners(ctx context.Context) error {
 }
 
 func (a *build) profile(ctx context.Context) error {
-	if a.s.Instances == nil {
-		return nil
-	}
-	if a.profileName = a.s.Instances.Profile; a.profileName != "" {
+	if !slices.ContainsFunc(a.s.parts(), func(p part) bool { return p.i.Profile == "" }) {
 		return nil
 	}
 	want := Role{Name: a.n.role(), Trust: instanceTrust, Managed: instancePolicies, Tags: a.tags}
@@ -338,7 +333,6 @@ func (a *build) profile(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading role %s: %w", want.Name, err)
 	}
-	a.profileName = want.Name
 	if found && sameSet(have.Managed, want.Managed) && within(want.Tags, have.Tags) && have.InProfile {
 		a.said("instance role", "keep", "instance role %s", want.Name)
 		return nil
@@ -371,8 +365,10 @@ func (a *build) registered(ctx context.Context) error {
 		age := a.clock.Now().Sub(started)
 		if age > registerTimeout {
 			why := ""
-			if g, err := a.ports.Groups.Group(ctx, a.n.group()); err == nil && g.Activity != "" {
-				why = ": " + g.Activity
+			for _, p := range a.s.parts() {
+				if g, err := a.ports.Groups.Group(ctx, p.group()); err == nil && g.Activity != "" {
+					why += ": " + g.Activity
+				}
 			}
 			return fmt.Errorf("only %d of %d container instances of %s registered within %s%s (check the instances' network, role and user data)",
 				cl.Instances, a.wanted, a.s.Name, registerTimeout, why)

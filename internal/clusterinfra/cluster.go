@@ -3,6 +3,8 @@ package clusterinfra
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -18,22 +20,26 @@ var (
 type Spec struct {
 	Name string // of the ECS cluster, and of everything made for it
 
-	VPC               string   // empty: the default VPC
-	Subnets           []string // of the instances; empty: one a zone of the VPC, at most Zones
-	BalancerSubnets   []string // empty: as Subnets
-	Zones             int      // how many zones when Subnets is empty; 0 = 3
-	ContainerInsights string   // enabled, enhanced, disabled; empty = disabled
-	Instances         *Instances
+	VPC               string               // empty: the default VPC
+	Subnets           []string             // of the instances; empty: one a zone of the VPC, at most Zones
+	BalancerSubnets   []string             // empty: as Subnets
+	Zones             int                  // how many zones when Subnets is empty; 0 = 3
+	ContainerInsights string               // enabled, enhanced, disabled; empty = disabled
+	Instances         *Instances           // nil, and no Groups: Fargate only
+	Groups            map[string]Instances // further groups, by name
 	Balancer          *Balancer
 	LogGroup          string // empty: /slipway/<name>
 	LogRetention      int    // days; 0 = 30
 	Tags              map[string]string
 }
 
-// Instances is the group of container instances; nil = Fargate only.
+// Instances is a group of container instances.
 type Instances struct {
-	Type         string // e.g. m7g.large
-	Architecture string // x86_64 or arm64; empty = as the type
+	Type         string   // e.g. m7g.large
+	OtherTypes   []string // of the same architecture, for when Type cannot be had or costs more on Spot
+	SpotPercent  int      // of the instances above OnDemandBase, 0–100
+	OnDemandBase int      // so many are On-Demand before any is Spot
+	Architecture string   // x86_64 or arm64; empty = as the type
 	Min, Max     int
 	Desired      int    // 0 with Min > 0 = Min
 	AMI          string // empty: the newest ECS-optimized Amazon Linux 2023, by SSM parameter
@@ -72,30 +78,48 @@ type Listener struct {
 
 // State is a cluster as AWS has it.
 type State struct {
-	Name             string
-	ARN              string
-	VPC              string
-	Subnets          []string
-	BalancerSubnets  []string
-	Instances        *Instances
+	Name            string
+	ARN             string
+	VPC             string
+	Subnets         []string
+	BalancerSubnets []string
+	Main            *GroupState           // of Spec.Instances
+	Groups          map[string]GroupState // of Spec.Groups
+	InstanceRole    string                // ARN; empty when the profile is given
+	Registered      int                   // container instances in state ACTIVE
+	BalancerARN     string
+	BalancerDNS     string
+	BalancerZone    string // canonical hosted zone id
+	BalancerGroups  []string
+	Balancer        *Balancer           // as far as it was made for the cluster; its listeners are in Listeners
+	Listeners       map[string]Listener // with ARNs
+	URLs            map[string]string   // listener name → http://dns:port
+	LogGroup        string
+	LogRetention    int
+	Insights        string
+	Tags            map[string]string
+}
+
+// GroupState is a group of container instances as AWS has it.
+type GroupState struct {
+	Instances
 	AutoScalingGroup string
 	LaunchTemplate   string // id
 	TemplateVersion  string
-	CapacityProvider string
-	InstanceRole     string   // ARN; empty when the profile is given
-	Profile          string   // name
-	InstanceGroups   []string // security groups of the instances
-	Registered       int      // container instances in state ACTIVE
-	BalancerARN      string
-	BalancerDNS      string
-	BalancerZone     string // canonical hosted zone id
-	BalancerGroups   []string
-	Listeners        map[string]Listener // with ARNs
-	URLs             map[string]string   // listener name → http://dns:port
-	LogGroup         string
-	LogRetention     int
-	Insights         string
-	Tags             map[string]string
+	Provider         string   // capacity provider; empty without one
+	Members          []string // security groups of its instances
+	Subnets          []string
+}
+
+// InstanceGroups are the security groups of the instances, those of the main group if there is one.
+func (s State) InstanceGroups() []string {
+	if s.Main != nil {
+		return s.Main.Members
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Groups)) {
+		return s.Groups[name].Members
+	}
+	return nil
 }
 
 // Event is a line of progress.

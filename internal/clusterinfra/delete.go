@@ -15,7 +15,7 @@ const deleteTimeout = 15 * time.Minute
 // cluster's capacity providers, instances, launch template, role, cluster, security groups, log
 // group. What is gone already is not an error. A cluster that services run in is refused.
 func (c *Clusters) Delete(ctx context.Context, name string, report func(Event)) error {
-	r := &removal{Clusters: c, name: name, n: names{name}, report: report, deadline: c.clock.Now().Add(deleteTimeout)}
+	r := &removal{Clusters: c, name: name, n: names{cluster: name}, report: report, deadline: c.clock.Now().Add(deleteTimeout)}
 	cl, err := c.ports.ECS.Cluster(ctx, name)
 	found, err := there(err)
 	if err != nil {
@@ -28,17 +28,48 @@ func (c *Clusters) Delete(ctx context.Context, name string, report func(Event)) 
 	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{r.balancer, r.sharedListeners, r.provider, r.instances, r.template, r.role, r.cluster} {
+	for _, step := range []func(context.Context) error{r.balancer, r.sharedListeners} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	for _, group := range []string{r.n.instanceGroup(), r.n.balancerGroup()} { // the first refers to the second
-		if err := r.securityGroup(ctx, vpc, group); err != nil {
+	parts, err := r.partsOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains(parts, r.n) {
+		parts = append(parts, r.n) // what is left of it has names that are known
+	}
+	for _, n := range parts { // before the cluster: it must be empty
+		part := *r
+		part.n = n
+		if err := part.wholeGroup(ctx, vpc); err != nil {
 			return err
 		}
 	}
+	for _, step := range []func(context.Context) error{r.role, r.cluster} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.securityGroup(ctx, vpc, r.n.balancerGroup()); err != nil { // the instances' refer to it
+		return err
+	}
 	return r.logGroup(ctx)
+}
+
+// wholeGroup takes a group of instances away with what was made for it, the launch template last: by that a
+// removal that was cut short is found by the next.
+func (r *removal) wholeGroup(ctx context.Context, vpc string) error {
+	for _, step := range []func(context.Context) error{r.provider, r.instances} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.securityGroup(ctx, vpc, r.n.instanceGroup()); err != nil {
+		return err
+	}
+	return r.template(ctx)
 }
 
 type removal struct {

@@ -5,17 +5,65 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// group keeps the launch template and the Auto Scaling group.
-func (a *build) group(ctx context.Context) error {
-	i := a.s.Instances
-	if i == nil {
-		return a.withoutInstances(ctx)
+// groups keeps every group of the spec, and takes away those an earlier spec asked for.
+func (a *build) groups(ctx context.Context) error {
+	wanted := map[string]bool{}
+	for _, p := range a.s.parts() {
+		wanted[p.part] = true
+		if err := a.group(ctx, p); err != nil {
+			return err
+		}
+	}
+	have, err := a.partsOf(ctx, a.s.Name)
+	if err != nil {
+		return err
+	}
+	gone := false
+	for _, n := range have {
+		if wanted[n.part] {
+			continue
+		}
+		gone = true
+		r := &removal{Clusters: a.Clusters, name: a.s.Name, n: n, report: a.report, deadline: a.clock.Now().Add(deleteTimeout)}
+		if err := r.wholeGroup(ctx, a.vpc); err != nil {
+			return err
+		}
+	}
+	if gone && len(wanted) == 0 {
+		r := &removal{Clusters: a.Clusters, name: a.s.Name, n: a.n, report: a.report, deadline: a.clock.Now().Add(deleteTimeout)}
+		return r.role(ctx)
+	}
+	return nil
+}
+
+// partsOf are the groups of instances that were made for a cluster. Their launch templates, which are made first
+// and deleted last, tell of them.
+func (c *Clusters) partsOf(ctx context.Context, cluster string) ([]names, error) {
+	all, err := c.ports.Templates.TemplatesOf(ctx, cluster)
+	if err != nil {
+		return nil, fmt.Errorf("listing the launch templates of %s: %w", cluster, err)
+	}
+	var out []names
+	for _, t := range all {
+		if n := (names{cluster, t.Tags[TagGroup]}); t.Name == n.template() {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// group keeps a launch template, its Auto Scaling group and that one's capacity provider.
+func (a *build) group(ctx context.Context, p part) error {
+	i, tags := p.i, a.tags
+	if p.part != "" {
+		tags = merge(a.tags, map[string]string{TagGroup: p.part})
 	}
 	groups := i.SecurityGroups
 	if len(groups) == 0 {
-		sg := SecurityGroup{Name: a.n.instanceGroup(), VPC: a.vpc, Description: "Slipway: the container instances of cluster " + a.s.Name, Tags: a.tags}
+		sg := SecurityGroup{Name: p.instanceGroup(), VPC: a.vpc, Description: "Slipway: the container instances of cluster " + a.s.Name, Tags: tags}
 		from, to, err := portRange(cmp.Or(i.IngressPorts, "32768-65535"))
 		if err != nil {
 			return err
@@ -29,42 +77,65 @@ func (a *build) group(ctx context.Context) error {
 		}
 		groups = []string{id}
 	}
-	template, err := a.template(ctx, groups)
+	template, err := a.template(ctx, p, groups, tags)
 	if err != nil {
 		return err
 	}
-	want := Group{Name: a.n.group(), Template: template.ID, TemplateVersion: template.Version, Subnets: a.subnets, Min: i.Min, Max: i.Max,
-		Desired: cmp.Or(i.Desired, i.Min), Tags: a.tags}
+	want := Group{Name: p.group(), Template: template.ID, TemplateVersion: template.Version, Subnets: a.subnets, Min: i.Min, Max: i.Max,
+		Desired: cmp.Or(i.Desired, i.Min), SpotPercent: i.SpotPercent, OnDemandBase: i.OnDemandBase, Tags: tags}
+	if len(i.OtherTypes) > 0 || i.SpotPercent > 0 {
+		want.Types = append([]string{i.Type}, i.OtherTypes...)
+	}
 	if i.CapacityProvider {
 		// ECS finds the group's instances by this tag.
 		// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/asg-capacity-providers.html
-		want.Tags = merge(a.tags, map[string]string{"AmazonECSManaged": "true"})
+		want.Tags = merge(tags, map[string]string{"AmazonECSManaged": "true"})
 	}
 	have, err := a.ports.Groups.Group(ctx, want.Name)
 	found, err := there(err)
 	if err != nil {
 		return fmt.Errorf("reading Auto Scaling group %s: %w", want.Name, err)
 	}
+	arn := have.ARN
 	if found {
+		if other := have.Tags[TagCluster]; other != "" && other != a.s.Name {
+			return refuse("Auto Scaling group %s is of cluster %s", want.Name, other)
+		}
 		if i.Desired == 0 || i.CapacityProvider {
 			// The size within the bounds belongs to whoever scales the group.
 			want.Desired = min(max(have.Desired, i.Min), i.Max)
 		}
-		a.groupARN = have.ARN
 	}
-	a.wanted = want.Desired
-	if found && have.Min == want.Min && have.Max == want.Max && have.Desired == want.Desired && have.Template == want.Template &&
-		have.TemplateVersion == want.TemplateVersion && sameSet(have.Subnets, want.Subnets) && within(want.Tags, have.Tags) {
-		a.said("instances", "keep", "%d instances of type %s", want.Desired, i.Type)
-		return nil
+	a.wanted += want.Desired
+	if found && have.like(want) && within(want.Tags, have.Tags) {
+		a.said("instances", "keep", "%d instances of %s", want.Desired, i.types())
+	} else {
+		g, err := a.ports.Groups.PutGroup(ctx, want)
+		if err != nil {
+			return fmt.Errorf("keeping Auto Scaling group %s: %w", want.Name, err)
+		}
+		arn = g.ARN
+		a.said("instances", verb(found), "%d instances of %s (%d to %d) in %d subnets", want.Desired, i.types(), i.Min, i.Max, len(a.subnets))
 	}
-	g, err := a.ports.Groups.PutGroup(ctx, want)
-	if err != nil {
-		return fmt.Errorf("keeping Auto Scaling group %s: %w", want.Name, err)
+	return a.provider(ctx, p, arn, tags)
+}
+
+// like says whether the group is as it is wanted, tags aside.
+func (g Group) like(want Group) bool {
+	return g.Min == want.Min && g.Max == want.Max && g.Desired == want.Desired && g.Template == want.Template && g.TemplateVersion == want.TemplateVersion &&
+		slices.Equal(g.Types, want.Types) && g.SpotPercent == want.SpotPercent && g.OnDemandBase == want.OnDemandBase && sameSet(g.Subnets, want.Subnets)
+}
+
+// types are the instance types, for people.
+func (i Instances) types() string {
+	text := "type " + strings.Join(append([]string{i.Type}, i.OtherTypes...), ", ")
+	if i.SpotPercent > 0 {
+		text += fmt.Sprintf(", %d %% Spot", i.SpotPercent)
+		if i.OnDemandBase > 0 {
+			text += fmt.Sprintf(" above %d On-Demand", i.OnDemandBase)
+		}
 	}
-	a.groupARN = g.ARN
-	a.said("instances", verb(found), "%d instances of type %s (%d to %d) in %d subnets", want.Desired, i.Type, i.Min, i.Max, len(a.subnets))
-	return nil
+	return text
 }
 
 func merge(a, b map[string]string) map[string]string {
@@ -77,16 +148,17 @@ func merge(a, b map[string]string) map[string]string {
 	return out
 }
 
-func (a *build) template(ctx context.Context, groups []string) (Template, error) {
-	i := a.s.Instances
-	want := Template{Name: a.n.template(), AMI: i.AMI, Type: i.Type, Profile: a.profileName, KeyName: i.KeyName, SecurityGroups: groups,
-		UserData: userData(a.s.Name, i.UserData), RootGiB: cmp.Or(i.RootGiB, 30), InstanceTags: merge(a.tags, map[string]string{"Name": a.s.Name}), Tags: a.tags}
+func (a *build) template(ctx context.Context, p part, groups []string, tags map[string]string) (Template, error) {
+	i := p.i
+	profile := cmp.Or(i.Profile, p.role())
+	want := Template{Name: p.template(), AMI: i.AMI, Type: i.Type, Profile: profile, KeyName: i.KeyName, SecurityGroups: groups,
+		UserData: userData(p.names, i.UserData), RootGiB: cmp.Or(i.RootGiB, 30), InstanceTags: merge(tags, map[string]string{"Name": a.s.Name}), Tags: tags}
 	have, err := a.ports.Templates.Template(ctx, want.Name)
 	found, err := there(err)
 	if err != nil {
 		return have, fmt.Errorf("reading launch template %s: %w", want.Name, err)
 	}
-	parameter := amiParameter(architectureOf(*i))
+	parameter := amiParameter(architectureOf(i))
 	switch {
 	case want.AMI != "":
 	case found && have.Source == parameter:
@@ -112,12 +184,8 @@ func (a *build) template(ctx context.Context, groups []string) (Template, error)
 	return got, nil
 }
 
-func (a *build) provider(ctx context.Context) error {
-	i := a.s.Instances
-	if i == nil {
-		return nil
-	}
-	name := a.n.provider()
+func (a *build) provider(ctx context.Context, p part, group string, tags map[string]string) error {
+	name := p.provider()
 	cl, err := a.ports.ECS.Cluster(ctx, a.s.Name)
 	if err != nil {
 		return fmt.Errorf("reading cluster %s: %w", a.s.Name, err)
@@ -127,7 +195,7 @@ func (a *build) provider(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("reading capacity provider %s: %w", name, err)
 	}
-	if !i.CapacityProvider {
+	if !p.i.CapacityProvider {
 		if !found || !slices.Contains(cl.Providers, name) {
 			return nil
 		}
@@ -144,8 +212,9 @@ func (a *build) provider(ctx context.Context) error {
 		a.said("capacity provider", "delete", "capacity provider %s", name)
 		return nil
 	}
-	want := Provider{Name: name, Group: a.groupARN, TargetCapacity: cmp.Or(i.TargetCapacity, 100), Tags: a.tags}
-	attached := slices.Contains(cl.Providers, name) && cl.Default == name
+	want := Provider{Name: name, Group: group, TargetCapacity: cmp.Or(p.i.TargetCapacity, 100), Tags: tags}
+	main := p.part == "" // its provider is where a service goes that says nothing
+	attached := slices.Contains(cl.Providers, name) && (!main || cl.Default == name)
 	if found && attached && have.TargetCapacity == want.TargetCapacity {
 		a.said("capacity provider", "keep", "capacity provider %s", name)
 		return nil
@@ -157,27 +226,13 @@ func (a *build) provider(ctx context.Context) error {
 		if !slices.Contains(cl.Providers, name) {
 			cl.Providers = append(cl.Providers, name)
 		}
-		cl.Default, cl.Tags = name, a.tags
+		if cl.Tags = a.tags; main {
+			cl.Default = name
+		}
 		if _, err := a.ports.ECS.PutCluster(ctx, cl); err != nil {
 			return fmt.Errorf("giving the cluster capacity provider %s: %w", name, err)
 		}
 	}
 	a.said("capacity provider", verb(found), "capacity provider %s keeps %d %% in use", name, want.TargetCapacity)
 	return nil
-}
-
-// withoutInstances takes a group away that an earlier spec asked for.
-func (a *build) withoutInstances(ctx context.Context) error {
-	g, err := a.ports.Groups.Group(ctx, a.n.group())
-	found, err := there(err)
-	if err != nil || !found || !owned(g.Tags, a.s.Name) {
-		return err
-	}
-	r := &removal{Clusters: a.Clusters, name: a.s.Name, n: a.n, report: a.report, deadline: a.clock.Now().Add(deleteTimeout)}
-	for _, step := range []func(context.Context) error{r.provider, r.instances, r.template, r.role} {
-		if err := step(ctx); err != nil {
-			return err
-		}
-	}
-	return r.securityGroup(ctx, a.vpc, a.n.instanceGroup())
 }

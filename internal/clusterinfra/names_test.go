@@ -29,18 +29,18 @@ func TestOneSubnetAZone(t *testing.T) {
 }
 
 func TestNamesHaveLimits(t *testing.T) {
-	n := names{strings.Repeat("long-", 12) + "a"}
-	other := names{strings.Repeat("long-", 12) + "b"}
+	n := names{cluster: strings.Repeat("long-", 12) + "a"}
+	other := names{cluster: strings.Repeat("long-", 12) + "b"}
 	if len(n.balancer()) > 32 || len(n.role()) > 64 || n.balancer() == other.balancer() {
 		t.Errorf("balancer %q, role %q", n.balancer(), n.role())
 	}
-	if got := (names{"main"}).balancer(); got != "slipway-main" {
+	if got := (names{cluster: "main"}).balancer(); got != "slipway-main" {
 		t.Errorf("a short name is changed: %q", got)
 	}
 }
 
 func TestUserDataCarriesTheClusterFirst(t *testing.T) {
-	data := userData("main", "echo more\n")
+	data := userData(names{cluster: "main"}, "echo more\n")
 	if !strings.HasPrefix(data, "#!/bin/bash\n") || !strings.Contains(data, "\nECS_CLUSTER=main\n") || !strings.HasSuffix(data, "\necho more\n") {
 		t.Errorf("user data:\n%s", data)
 	}

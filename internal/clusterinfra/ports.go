@@ -110,6 +110,8 @@ type Templates interface {
 	// Parameter returns the value of an SSM parameter: the AMI's id.
 	Parameter(ctx context.Context, name string) (string, error)
 	Template(ctx context.Context, name string) (Template, error)
+	// TemplatesOf lists those tagged for the cluster (TagCluster): names, ids and tags.
+	TemplatesOf(ctx context.Context, cluster string) ([]Template, error)
 	// PutTemplate creates the template, or a new default version of it when its content differs.
 	PutTemplate(ctx context.Context, want Template) (Template, error)
 	DeleteTemplate(ctx context.Context, name string) error
@@ -143,6 +145,9 @@ type Group struct {
 	Name, ARN         string
 	Template          string // launch template id
 	TemplateVersion   string
+	Types             []string // instead of the template's; more than one, or any Spot: a mixed group
+	SpotPercent       int      // above OnDemandBase
+	OnDemandBase      int
 	Subnets           []string
 	Min, Max, Desired int
 	ProtectScaleIn    bool

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
+	"time"
 )
 
 // Read returns the cluster as AWS has it, or ErrNotFound.
 func (c *Clusters) Read(ctx context.Context, name string) (State, error) {
-	n := names{name}
+	n := names{cluster: name}
 	cl, err := c.ports.ECS.Cluster(ctx, name)
 	if err != nil {
 		return State{}, fmt.Errorf("reading cluster %s: %w", name, err)
@@ -17,7 +19,7 @@ func (c *Clusters) Read(ctx context.Context, name string) (State, error) {
 	s := State{Name: name, ARN: cl.ARN, Insights: cl.Insights, Registered: cl.Instances, Listeners: map[string]Listener{}, URLs: map[string]string{}, Tags: map[string]string{}}
 	maps.Copy(s.Tags, cl.Tags)
 	delete(s.Tags, TagCluster)
-	if err := c.readInstances(ctx, n, cl, &s); err != nil {
+	if err := c.readInstances(ctx, n, &s); err != nil {
 		return s, err
 	}
 	if err := c.readBalancer(ctx, n, &s); err != nil {
@@ -34,33 +36,86 @@ func (c *Clusters) Read(ctx context.Context, name string) (State, error) {
 	return s, nil
 }
 
-func (c *Clusters) readInstances(ctx context.Context, n names, cl Cluster, s *State) error {
-	g, err := c.ports.Groups.Group(ctx, n.group())
+// readInstances reads the main group, and the others.
+func (c *Clusters) readInstances(ctx context.Context, n names, s *State) error {
+	main, err := c.ports.Groups.Group(ctx, n.group())
 	found, err := there(err)
 	if err != nil {
 		return fmt.Errorf("reading Auto Scaling group %s: %w", n.group(), err)
 	}
-	if !found {
-		return nil
+	if found {
+		g, err := c.readGroup(ctx, n, main, s)
+		if err != nil {
+			return err
+		}
+		s.Main, s.Subnets = &g, g.Subnets
 	}
-	s.AutoScalingGroup, s.Subnets = g.Name, g.Subnets
-	if err := c.vpcOf(ctx, g.Subnets, s); err != nil {
+	all, err := c.partsOf(ctx, n.cluster)
+	if err != nil {
 		return err
 	}
-	i := &Instances{Min: g.Min, Max: g.Max, Desired: g.Desired}
-	s.Instances = i
-	t, err := c.ports.Templates.Template(ctx, n.template())
+	for _, part := range all {
+		if part.part == "" {
+			continue
+		}
+		one, err := c.ports.Groups.Group(ctx, part.group())
+		if found, err = there(err); err != nil {
+			return fmt.Errorf("reading Auto Scaling group %s: %w", part.group(), err)
+		}
+		if !found {
+			continue
+		}
+		g, err := c.readGroup(ctx, part, one, s)
+		if err != nil {
+			return err
+		}
+		if s.Groups == nil {
+			s.Groups = map[string]GroupState{}
+		}
+		if s.Groups[part.part] = g; len(s.Subnets) == 0 {
+			s.Subnets = g.Subnets
+		}
+	}
+	if s.Main == nil && len(s.Groups) == 0 {
+		return nil
+	}
+	r, err := c.ports.Roles.Role(ctx, n.role())
 	if found, err = there(err); err != nil {
-		return fmt.Errorf("reading launch template %s: %w", n.template(), err)
+		return fmt.Errorf("reading role %s: %w", n.role(), err)
 	}
 	if found {
-		s.LaunchTemplate, s.TemplateVersion = t.ID, t.Version
+		s.InstanceRole = r.ARN
+	}
+	return nil
+}
+
+func (c *Clusters) readGroup(ctx context.Context, n names, g Group, s *State) (GroupState, error) {
+	out := GroupState{AutoScalingGroup: g.Name, Subnets: g.Subnets}
+	if err := c.vpcOf(ctx, g.Subnets, s); err != nil {
+		return out, err
+	}
+	i := &out.Instances
+	i.Min, i.Max, i.Desired, i.SpotPercent, i.OnDemandBase = g.Min, g.Max, g.Desired, g.SpotPercent, g.OnDemandBase
+	t, err := c.ports.Templates.Template(ctx, n.template())
+	found, err := there(err)
+	if err != nil {
+		return out, fmt.Errorf("reading launch template %s: %w", n.template(), err)
+	}
+	if found {
+		out.LaunchTemplate, out.TemplateVersion = t.ID, t.Version
 		i.Type, i.AMI, i.KeyName, i.RootGiB = t.Type, t.AMI, t.KeyName, t.RootGiB
 		i.Architecture = architectureOf(*i)
-		i.UserData = strings.TrimSpace(strings.TrimPrefix(t.UserData, userData(n.cluster, "")))
-		s.InstanceGroups, s.Profile = t.SecurityGroups, t.Profile
+		i.UserData = strings.TrimSpace(strings.TrimPrefix(t.UserData, userData(n, "")))
+		out.Members = t.SecurityGroups
 		if t.Profile != n.role() {
 			i.Profile = t.Profile
+		}
+	}
+	for k, name := range g.Types {
+		if k == 0 {
+			i.Type = name
+		} else {
+			i.OtherTypes = append(i.OtherTypes, name)
 		}
 	}
 	i.IngressPorts = "32768-65535"
@@ -71,25 +126,18 @@ func (c *Clusters) readInstances(ctx context.Context, n names, cl Cluster, s *St
 			}
 		}
 	} else if found, err := there(err); err != nil {
-		return fmt.Errorf("reading security group %s: %w", n.instanceGroup(), err)
+		return out, fmt.Errorf("reading security group %s: %w", n.instanceGroup(), err)
 	} else if !found {
-		i.SecurityGroups = s.InstanceGroups
-	}
-	r, err := c.ports.Roles.Role(ctx, n.role())
-	if found, err = there(err); err != nil {
-		return fmt.Errorf("reading role %s: %w", n.role(), err)
-	}
-	if found {
-		s.InstanceRole = r.ARN
+		i.SecurityGroups = out.Members
 	}
 	p, err := c.ports.Providers.Provider(ctx, n.provider())
 	if found, err = there(err); err != nil {
-		return fmt.Errorf("reading capacity provider %s: %w", n.provider(), err)
+		return out, fmt.Errorf("reading capacity provider %s: %w", n.provider(), err)
 	}
 	if found {
-		s.CapacityProvider, i.CapacityProvider, i.TargetCapacity = p.Name, true, p.TargetCapacity
+		out.Provider, i.CapacityProvider, i.TargetCapacity = p.Name, true, p.TargetCapacity
 	}
-	return nil
+	return out, nil
 }
 
 func (c *Clusters) vpcOf(ctx context.Context, subnets []string, s *State) error {
@@ -117,6 +165,9 @@ func (c *Clusters) readBalancer(ctx context.Context, n names, s *State) error {
 			return err
 		}
 	}
+	if s.Balancer, err = c.balancerMade(ctx, n, lb, s); err != nil {
+		return err
+	}
 	s.BalancerARN, s.BalancerDNS, s.BalancerZone, s.BalancerGroups, s.BalancerSubnets = lb.ARN, lb.DNS, lb.Zone, lb.SecurityGroups, lb.Subnets
 	if s.VPC == "" {
 		s.VPC = lb.VPC
@@ -135,6 +186,31 @@ func (c *Clusters) readBalancer(ctx context.Context, n names, s *State) error {
 		}
 	}
 	return nil
+}
+
+// balancerMade is the load balancer as its part of a spec. Of one that was given only the listeners are the
+// cluster's.
+func (c *Clusters) balancerMade(ctx context.Context, n names, lb LoadBalancer, s *State) (*Balancer, error) {
+	if !owned(lb.Tags, n.cluster) {
+		return &Balancer{ARN: lb.ARN}, nil
+	}
+	b := &Balancer{Internal: lb.Internal, IdleTimeout: time.Duration(lb.IdleTimeout) * time.Second}
+	sg, err := c.ports.Network.SecurityGroup(ctx, lb.VPC, n.balancerGroup())
+	found, err := there(err)
+	if err != nil {
+		return nil, fmt.Errorf("reading security group %s: %w", n.balancerGroup(), err)
+	}
+	if !found || !slices.Contains(lb.SecurityGroups, sg.ID) {
+		b.SecurityGroups = lb.SecurityGroups
+		return b, nil
+	}
+	for _, r := range sg.Ingress {
+		if r.CIDR != "" && !slices.Contains(b.Ingress, r.CIDR) {
+			b.Ingress = append(b.Ingress, r.CIDR)
+		}
+	}
+	slices.Sort(b.Ingress)
+	return b, nil
 }
 
 // sharedBalancer finds a given load balancer on which listeners were made for the cluster.

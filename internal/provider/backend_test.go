@@ -165,12 +165,12 @@ func (m memoryClusters) Apply(_ context.Context, want clusterinfra.Spec, _ func(
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := clusterinfra.State{Name: want.Name, ARN: "arn:cluster/" + want.Name, VPC: "vpc-1", Subnets: []string{"subnet-1"}, BalancerSubnets: []string{"subnet-1"},
-		Instances: want.Instances, Insights: want.ContainerInsights, LogGroup: "/slipway/" + want.Name, LogRetention: want.LogRetention, Tags: want.Tags,
+		Insights: want.ContainerInsights, LogGroup: "/slipway/" + want.Name, LogRetention: want.LogRetention, Tags: want.Tags,
 		Listeners: map[string]clusterinfra.Listener{}, URLs: map[string]string{}}
 	if i := want.Instances; i != nil {
 		c := *i
 		c.AMI, c.Architecture, c.Desired = "ami-1", "x86_64", c.Min
-		s.Instances, s.AutoScalingGroup = &c, "group"
+		s.Main = &clusterinfra.GroupState{Instances: c, AutoScalingGroup: "group"}
 	}
 	if b := want.Balancer; b != nil {
 		s.BalancerARN, s.BalancerDNS = "arn:balancer", "127.66.0.1"

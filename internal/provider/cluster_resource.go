@@ -6,6 +6,8 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework-timeouts/resource/timeouts"
@@ -41,12 +43,14 @@ func (r *clusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 	attrs["balancer_arn"] = computed("ARN of the load balancer; empty without one.", false)
 	attrs["balancer_dns_name"] = computed("DNS name of the load balancer.", false)
 	attrs["balancer_zone_id"] = computed("Hosted zone of that name, for alias records.", false)
-	attrs["autoscaling_group"] = computed("Name of the Auto Scaling group; empty without instances.", false)
-	attrs["capacity_provider"] = computed("Name of the capacity provider; empty without one.", false)
+	attrs["autoscaling_group"] = computed("Name of the Auto Scaling group of `instances`; empty without them.", false)
+	attrs["capacity_provider"] = computed("Name of its capacity provider; empty without one.", false)
+	attrs["autoscaling_groups"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Group of `groups` → name of its Auto Scaling group."}
+	attrs["capacity_providers"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Group of `groups` → name of its capacity provider, where it has one."}
 	attrs["listener_arns"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Listener → ARN."}
 	attrs["urls"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Listener → address."}
 	resp.Schema = schema.Schema{
-		MarkdownDescription: "What services stand on: an ECS cluster with a group of container instances in several zones and a load balancer with named listeners. " +
+		MarkdownDescription: "What services stand on: an ECS cluster with groups of container instances in several zones and a load balancer with named listeners. " +
 			"Creating waits until the instances have registered. Ids of things that exist already can be given; those are used and never changed.",
 		Attributes: attrs,
 	}
@@ -71,6 +75,7 @@ func (r *clusterResource) ModifyPlan(_ context.Context, req resource.ModifyPlanR
 	groups := map[string][]string{
 		"balancer":  {"balancer_arn", "balancer_dns_name", "balancer_zone_id", "listener_arns", "urls"},
 		"instances": {"autoscaling_group", "capacity_provider"},
+		"groups":    {"autoscaling_groups", "capacity_providers"},
 	}
 	for on, names := range groups {
 		for _, name := range names {
@@ -201,9 +206,20 @@ func clusterKnown(s clusterinfra.State) map[string]tftypes.Value {
 	for name, u := range s.URLs {
 		urls[name] = str(u)
 	}
+	groups, providers := map[string]tftypes.Value{}, map[string]tftypes.Value{}
+	for name, g := range s.Groups {
+		if groups[name] = str(g.AutoScalingGroup); g.Provider != "" {
+			providers[name] = str(g.Provider)
+		}
+	}
+	var main clusterinfra.GroupState
+	if s.Main != nil {
+		main = *s.Main
+	}
 	return map[string]tftypes.Value{
 		"id": str(s.Name), "arn": str(s.ARN), "vpc": str(s.VPC), "balancer_arn": str(s.BalancerARN), "balancer_dns_name": str(s.BalancerDNS),
-		"balancer_zone_id": str(s.BalancerZone), "autoscaling_group": str(s.AutoScalingGroup), "capacity_provider": str(s.CapacityProvider),
+		"balancer_zone_id": str(s.BalancerZone), "autoscaling_group": str(main.AutoScalingGroup), "capacity_provider": str(main.Provider),
+		"autoscaling_groups": tftypes.NewValue(texts, groups), "capacity_providers": tftypes.NewValue(texts, providers),
 		"listener_arns": tftypes.NewValue(texts, listeners), "urls": tftypes.NewValue(texts, urls),
 	}
 }
@@ -238,22 +254,20 @@ func clusterSpec(before clusterinfra.Spec, got clusterinfra.State) clusterinfra.
 	seen.ContainerInsights = cmp.Or(got.Insights, "disabled")
 	seen.Zones = cmp.Or(before.Zones, 3)
 	seen.LogGroup, seen.LogRetention = cmp.Or(before.LogGroup, got.LogGroup), cmp.Or(got.LogRetention, before.LogRetention, 30)
-	seen.Instances = got.Instances
-	if got.Instances != nil {
-		i := *got.Instances
-		i.RootGiB, i.IngressPorts = cmp.Or(i.RootGiB, 30), cmp.Or(i.IngressPorts, "32768-65535")
-		i.TargetCapacity = cmp.Or(i.TargetCapacity, 100)
-		if b := before.Instances; b != nil {
-			// The group's size belongs to whoever scales it; a newer AMI is a rotation of its own.
-			i.Desired, i.UserData = b.Desired, b.UserData
-			if b.AMI == "" {
-				i.AMI = ""
-			}
-			if !i.CapacityProvider {
-				i.TargetCapacity = cmp.Or(b.TargetCapacity, 100)
-			}
-		}
+	seen.Instances, seen.Groups = nil, nil
+	if got.Main != nil {
+		i := instancesSeen(before.Instances, got.Main.Instances)
 		seen.Instances = &i
+	}
+	for name, g := range got.Groups {
+		var was *clusterinfra.Instances
+		if b, ok := before.Groups[name]; ok {
+			was = &b
+		}
+		if seen.Groups == nil {
+			seen.Groups = map[string]clusterinfra.Instances{}
+		}
+		seen.Groups[name] = instancesSeen(was, g.Instances)
 	}
 	if got.BalancerARN == "" {
 		seen.Balancer = nil
@@ -263,6 +277,14 @@ func clusterSpec(before clusterinfra.Spec, got clusterinfra.State) clusterinfra.
 	if before.Balancer != nil {
 		b = *before.Balancer
 	}
+	if made := got.Balancer; made != nil && made.ARN == "" {
+		b.ARN, b.Internal, b.IdleTimeout, b.SecurityGroups = "", made.Internal, cmp.Or(made.IdleTimeout, time.Minute), made.SecurityGroups
+		if was := slices.Sorted(slices.Values(b.Ingress)); !slices.Equal(was, made.Ingress) && !(len(was) == 0 && slices.Equal(made.Ingress, []string{"0.0.0.0/0"})) {
+			b.Ingress = made.Ingress
+		}
+	} else if made != nil {
+		b.ARN = made.ARN
+	}
 	b.Listeners = map[string]clusterinfra.Listener{}
 	for name, l := range got.Listeners {
 		l.Protocol = cmp.Or(l.Protocol, "HTTP")
@@ -270,4 +292,25 @@ func clusterSpec(before clusterinfra.Spec, got clusterinfra.State) clusterinfra.
 	}
 	seen.Balancer = &b
 	return seen
+}
+
+// instancesSeen is a group as it was asked for, as far as it is so.
+func instancesSeen(before *clusterinfra.Instances, i clusterinfra.Instances) clusterinfra.Instances {
+	i.RootGiB, i.IngressPorts = cmp.Or(i.RootGiB, 30), cmp.Or(i.IngressPorts, "32768-65535")
+	i.TargetCapacity = cmp.Or(i.TargetCapacity, 100)
+	if before == nil {
+		return i
+	}
+	// The group's size belongs to whoever scales it; a newer AMI is a rotation of its own.
+	i.Desired = before.Desired
+	if strings.TrimSpace(before.UserData) == i.UserData {
+		i.UserData = before.UserData
+	}
+	if before.AMI == "" {
+		i.AMI = ""
+	}
+	if !i.CapacityProvider {
+		i.TargetCapacity = cmp.Or(before.TargetCapacity, 100)
+	}
+	return i
 }

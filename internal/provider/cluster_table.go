@@ -2,6 +2,7 @@ package provider
 
 import (
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
@@ -13,7 +14,12 @@ var (
 	repositoryType = reflect.TypeFor[clusterinfra.Repository]()
 )
 
-var clusterTable = table(func(path string) attribute.Info { return clusterAttributes[path] })
+var clusterTable = table(func(path string) attribute.Info {
+	if of, ok := strings.CutPrefix(path, "groups."); ok { // which are as instances are
+		path = "instances." + of
+	}
+	return clusterAttributes[path]
+})
 
 var clusterAttributes = map[string]attribute.Info{
 	"name":               {Description: "Name of the ECS cluster, and of everything made for it.", Required: true, Replace: true},
@@ -26,16 +32,20 @@ var clusterAttributes = map[string]attribute.Info{
 	"log_retention":      {Description: "Days the lines are kept.", Default: 30},
 	"tags":               {Description: "Tags of everything made here."},
 
-	"instances":                   {Description: "The group of container instances. Without it the cluster is for Fargate only."},
+	"instances":                   {Description: "The group of container instances. Without it, and without `groups`, the cluster is for Fargate only."},
+	"groups":                      {Description: "Further groups of container instances, by name: other types, Spot, or tasks that want their own. A service goes there by the group's capacity provider, or by a placement constraint on the attribute `slipway.group`."},
 	"instances.type":              {Description: "Instance type, such as m7g.large.", Required: true},
+	"instances.other_types":       {Description: "Further types of the same architecture, for when `type` cannot be had or costs more on Spot."},
+	"instances.spot_percent":      {Description: "How much of the group above `on_demand_base` is Spot, 0–100.", Default: 0},
+	"instances.on_demand_base":    {Description: "How many instances are On-Demand before any is Spot.", Default: 0},
 	"instances.architecture":      {Description: "x86_64 or arm64. Default: that of the type.", Provided: true, OneOf: []string{"x86_64", "arm64"}},
 	"instances.min":               {Description: "Least number of instances.", Default: 0},
 	"instances.max":               {Description: "Greatest number of instances.", Required: true},
 	"instances.desired":           {Description: "Number of instances at creation. Default: `min`. Afterwards whoever scales the group decides.", Provided: true},
 	"instances.ami":               {Description: "Default: the newest ECS-optimized Amazon Linux 2023.", Provided: true},
 	"instances.root_gib":          {Description: "Size of the root disk in GiB.", Default: 30},
-	"instances.key_name":          {Description: "SSH key pair. Default: none, sessions go through Systems Manager.", Provided: true},
-	"instances.user_data":         {Description: "Shell lines run after the agent is set up.", Provided: true},
+	"instances.key_name":          {Description: "SSH key pair. Default: none, sessions go through Systems Manager."},
+	"instances.user_data":         {Description: "Shell lines run after the agent is set up."},
 	"instances.ingress_ports":     {Description: "TCP ports of the instances that the balancer reaches.", Default: "32768-65535"},
 	"instances.capacity_provider": {Description: "Whether ECS's managed scaling grows and shrinks the group.", Default: false},
 	"instances.target_capacity":   {Description: "Percent of the group that managed scaling keeps in use, 1–100.", Default: 100},

@@ -328,6 +328,10 @@ func TestNoDriftOnTheLocalAWS(t *testing.T) {
 resource "slipway_cluster" "demo" {
   name      = "demo"
   instances = { type = "m5.large", min = 2, max = 4, capacity_provider = true, target_capacity = 90 }
+  groups = {
+    spot  = { type = "m5.large", other_types = ["m6i.large", "m5a.large"], spot_percent = 80, on_demand_base = 1, max = 4, capacity_provider = true }
+    batch = { type = "c7g.large", max = 2, user_data = "echo batch" }
+  }
   balancer  = { listeners = { main = { port = 8080 } }, idle_timeout = 90 }
   tags      = { team = "platform" }
 }
@@ -390,6 +394,11 @@ resource "slipway_service" "job" {
 			{Config: config},
 			{Config: config, PlanOnly: true},
 			{Config: strings.Replace(config, "retention = 7", "retention = 14", 1)},
+			{Config: strings.Replace(config, "spot_percent = 80", "spot_percent = 100", 1), Check: acctest.ComposeTestCheckFunc(
+				acctest.TestCheckResourceAttr("slipway_cluster.demo", "autoscaling_groups.batch", "slipway-demo_batch"),
+				acctest.TestCheckResourceAttr("slipway_cluster.demo", "capacity_providers.spot", "slipway-demo_spot"))},
+			{Config: strings.Replace(config, `batch = { type = "c7g.large"`, `later = { type = "c7g.large"`, 1)},
+			{ResourceName: "slipway_cluster.demo", ImportState: true, ImportStateId: "demo", ImportStateVerify: true},
 		},
 	})
 }
