@@ -5,12 +5,15 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/netip"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
 
 	"github.com/slipway-ecs/slipway/internal/image"
 )
@@ -20,7 +23,7 @@ import (
 // that gave it.
 func (c *Cloud) RegistryCredentials(ctx context.Context, registry string) (user, password string, err error) {
 	_, region, isECR := image.ECR(registry)
-	if !isECR && !strings.HasSuffix(strings.TrimSuffix(aws.ToString(c.cfg.BaseEndpoint), "/"), "://"+registry) {
+	if !isECR && !besideEndpoint(aws.ToString(c.cfg.BaseEndpoint), registry) {
 		return "", "", nil
 	}
 	got, err := c.tokens.get(registry, func() (registryToken, error) {
@@ -34,6 +37,24 @@ func (c *Cloud) RegistryCredentials(ctx context.Context, registry string) (user,
 		return "", "", fmt.Errorf("getting a password for %s: %w", registry, err)
 	}
 	return got.user, got.password, nil
+}
+
+// besideEndpoint says whether a registry is one of the local AWS that is spoken to: that is its endpoint, and
+// further ones, of other accounts and regions, have loopback addresses with the same port.
+func besideEndpoint(endpoint, registry string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	if u.Host == registry {
+		return true
+	}
+	a, err := netip.ParseAddrPort(registry)
+	if err != nil || !a.Addr().IsLoopback() {
+		return false
+	}
+	own, err := netip.ParseAddrPort(u.Host)
+	return err == nil && own.Addr().IsLoopback() && own.Port() == a.Port()
 }
 
 // registryToken is a user and password with the time until which they are used.
@@ -87,12 +108,16 @@ func (c *Cloud) registryToken(ctx context.Context, region string) (registryToken
 	return registryToken{}, errors.New("ECR's answer holds none")
 }
 
-// Replicates says whether the registry replicates images of a repository to an account and region.
+// Replicates says whether an account's registry replicates images of a repository to another account or region.
+// Only its own account can be asked.
 // https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_ReplicationRule.html
-func (c *Cloud) Replicates(ctx context.Context, repository, account, region string) (bool, error) {
+func (c *Cloud) Replicates(ctx context.Context, source, repository, account, region string) (bool, error) {
 	out, err := ecr.NewFromConfig(c.cfg).DescribeRegistry(ctx, &ecr.DescribeRegistryInput{})
 	if err != nil {
 		return false, fmt.Errorf("asking what the registry replicates: %w", err)
+	}
+	if own := aws.ToString(out.RegistryId); own != source {
+		return false, fmt.Errorf("the registry is account %s's, and these credentials are account %s's", source, own)
 	}
 	if out.ReplicationConfiguration == nil {
 		return false, nil
@@ -109,4 +134,25 @@ func (c *Cloud) Replicates(ctx context.Context, repository, account, region stri
 		}
 	}
 	return false, nil
+}
+
+// Replication is how far ECR is with copying an image to another registry. Without a status it does not copy it.
+type Replication struct{ Status, Failure string }
+
+// ReplicationFailed is the status of a copy that ECR has given up.
+const ReplicationFailed = string(types.ReplicationStatusFailed)
+
+// Replication asks how far ECR is with an image.
+// https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_DescribeImageReplicationStatus.html
+func (c *Cloud) Replication(ctx context.Context, repository, digest, account, region string) (Replication, error) {
+	out, err := ecr.NewFromConfig(c.cfg).DescribeImageReplicationStatus(ctx, &ecr.DescribeImageReplicationStatusInput{RepositoryName: &repository, ImageId: &types.ImageIdentifier{ImageDigest: &digest}})
+	if err != nil {
+		return Replication{}, fmt.Errorf("asking how far the replication of %s is: %w", repository, err)
+	}
+	for _, s := range out.ReplicationStatuses {
+		if aws.ToString(s.RegistryId) == account && aws.ToString(s.Region) == region {
+			return Replication{string(s.Status), aws.ToString(s.FailureCode)}, nil
+		}
+	}
+	return Replication{}, nil
 }

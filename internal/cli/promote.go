@@ -2,12 +2,9 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/slipway-ecs/slipway/internal/image"
-	"github.com/slipway-ecs/slipway/internal/registry"
 	"github.com/slipway-ecs/slipway/internal/release"
 )
 
@@ -51,76 +48,6 @@ func (pr *project) bringTo(ctx context.Context, env, ref string) error {
 		}
 		return pr.shipClaimed(ctx, env, own, digest, "")
 	})
-}
-
-// How long is waited for a replica, and how often it is looked for. ECR copies most images in less than
-// 30 minutes, small ones in seconds; what is not there by then is copied here.
-// https://docs.aws.amazon.com/AmazonECR/latest/userguide/replication.html
-const (
-	replicaWait = 2 * time.Minute
-	replicaLook = 2 * time.Second
-)
-
-// bring puts the image, with what is recorded beside it, into the repository of the environment, and
-// returns that repository. The digest stays the same. Where ECR replicates, that is awaited.
-func (pr *project) bring(ctx context.Context, repo string, digest image.Digest, env string) (string, error) {
-	own, err := pr.repositoryOf(ctx, env)
-	if err != nil || own == repo {
-		return repo, err
-	}
-	here := func() (bool, error) {
-		_, err := pr.registry.Resolve(ctx, own+"@"+string(digest))
-		var none *registry.NotFoundError
-		if errors.As(err, &none) {
-			return false, nil
-		}
-		return err == nil, err
-	}
-	there, err := here()
-	if err != nil {
-		return "", err
-	}
-	if !there && pr.replicated(ctx, repo, own) {
-		pr.p.Line("waiting for the replica of %s in %s", digest.Short(), own)
-		for end := pr.now().Add(replicaWait); !there && pr.now().Before(end); {
-			select {
-			case <-ctx.Done():
-				return "", ctx.Err()
-			case <-time.After(replicaLook):
-			}
-			if there, err = here(); err != nil {
-				return "", err
-			}
-		}
-	}
-	if !there {
-		pr.p.Line("copying %s from %s to %s", digest.Short(), repo, own)
-	}
-	// Also of an image that is there: what was recorded since then is not.
-	return own, pr.registry.Copy(ctx, repo, digest, own)
-}
-
-// replicated says whether ECR copies images of one repository to the other.
-func (pr *project) replicated(ctx context.Context, repo, own string) bool {
-	a, err := image.ParseReference(repo)
-	if err != nil {
-		return false
-	}
-	b, err := image.ParseReference(own)
-	if err != nil || a.Repository != b.Repository {
-		return false
-	}
-	_, from, ok := image.ECR(a.Registry)
-	account, region, ok2 := image.ECR(b.Registry)
-	if !ok || !ok2 {
-		return false
-	}
-	cloud, err := pr.cloudIn(ctx, from)
-	if err != nil {
-		return false
-	}
-	yes, err := cloud.Replicates(ctx, a.Repository, account, region)
-	return err == nil && yes // who may not ask copies
 }
 
 // rollback deploys what ran before, or the image that is named.

@@ -1,6 +1,7 @@
 package localtest_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -54,11 +55,16 @@ func TestManagedInstances(t *testing.T) {
 		}
 		return ok[ecs.DescribeContainerInstancesOutput](t)(e.DescribeContainerInstances(ctx, &ecs.DescribeContainerInstancesInput{Cluster: c, ContainerInstances: list.ContainerInstanceArns})).ContainerInstances
 	}
-	localtest.Eventually(t, "two tasks run on two instances", func() bool { return running() == 2 && len(instances()) == 2 })
-	for _, ci := range instances() {
-		same(t, "provider", str(ci.CapacityProviderName), "mi")
-		same(t, "tasks on an instance", ci.RunningTasksCount, 2)
-	}
+	// One instance too many may be there for a moment, and its daemon task with it.
+	localtest.Eventually(t, "two instances with a task and a daemon each", func() bool {
+		all := instances()
+		for _, ci := range all {
+			if str(ci.CapacityProviderName) != "mi" || ci.RunningTasksCount != 2 {
+				return false
+			}
+		}
+		return running() == 2 && len(all) == 2
+	})
 	counts := func() (revision string, n int32, revisions int) {
 		d := ok[ecs.DescribeDaemonOutput](t)(e.DescribeDaemon(ctx, &ecs.DescribeDaemonInput{DaemonArn: daemon.DaemonArn})).Daemon
 		return *d.CurrentRevisions[0].Arn, d.CurrentRevisions[0].TotalRunningCount, len(d.CurrentRevisions)
@@ -73,15 +79,11 @@ func TestManagedInstances(t *testing.T) {
 
 	second := agent(256)
 	up := ok[ecs.UpdateDaemonOutput](t)(e.UpdateDaemon(ctx, &ecs.UpdateDaemonInput{DaemonArn: daemon.DaemonArn, DaemonTaskDefinitionArn: &second, CapacityProviderArns: []string{"mi"}}))
-	localtest.Eventually(t, "new instances carry the change", func() bool {
+	localtest.Eventually(t, "new instances, and no old one, carry the change", func() bool {
 		revision, n, revisions := counts()
-		return deployment(up.DeploymentArn).Status == "SUCCESSFUL" && revision != before && n == 2 && revisions == 1 && running() == 2
+		return deployment(up.DeploymentArn).Status == "SUCCESSFUL" && revision != before && n == 2 && revisions == 1 && running() == 2 &&
+			!slices.ContainsFunc(instances(), func(ci types.ContainerInstance) bool { return old[*ci.ContainerInstanceArn] })
 	})
-	for _, ci := range instances() {
-		if old[*ci.ContainerInstanceArn] {
-			t.Errorf("%s is there still", *ci.ContainerInstanceArn)
-		}
-	}
 	listed := ok[ecs.ListDaemonDeploymentsOutput](t)(e.ListDaemonDeployments(ctx, &ecs.ListDaemonDeploymentsInput{DaemonArn: daemon.DaemonArn}))
 	same(t, "deployments", len(listed.DaemonDeployments), 2)
 	revisions := ok[ecs.DescribeDaemonRevisionsOutput](t)(e.DescribeDaemonRevisions(ctx, &ecs.DescribeDaemonRevisionsInput{DaemonRevisionArns: []string{before}}))
