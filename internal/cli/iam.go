@@ -38,6 +38,7 @@ func newIAMCommand() *cobra.Command {
 func newIAMPolicyCommand(name, short string, policy func(iampolicy.Scope) iampolicy.Document) *cobra.Command {
 	var s iampolicy.Scope
 	var file string
+	var part int
 	cmd := &cobra.Command{
 		Use:   name + " [SERVICE] --account ID",
 		Short: short,
@@ -45,7 +46,10 @@ func newIAMPolicyCommand(name, short string, policy func(iampolicy.Scope) iampol
 
 Without SERVICE, slipway.yaml says what the policy is about: repositories, log groups, the bucket of
 Terraform's state, what notifications read. Environments in other clusters need policies of their
-own: name those of one cluster with --env. With SERVICE the flags say it, and no file is read.`,
+own: name those of one cluster with --env. With SERVICE the flags say it, and no file is read.
+
+A managed policy holds 6,144 characters. What is longer is said so, and printed in parts with --part:
+together they allow what the whole does.`,
 		Args: cobra.MaximumNArgs(1),
 		Example: "  slipway iam " + name + " --account 111122223333\n" +
 			"  slipway iam " + name + " iplookup --env qa --env prod --account 111122223333 --region eu-central-1 --cluster prod",
@@ -65,12 +69,23 @@ own: name those of one cluster with --env. With SERVICE the flags say it, and no
 				}
 			}
 			s.Group = cmp.Or(s.Group, "slipway-"+s.Cluster)
-			_, err := fmt.Fprintln(cmd.OutOrStdout(), policy(s).Text())
+			d := policy(s)
+			parts := d.Split(iampolicy.MostCharacters)
+			switch {
+			case cmd.Flags().Changed("part") && (part < 1 || part > len(parts)):
+				return badInput("--part is %d; the policy has %d", part, len(parts))
+			case part > 0:
+				d = parts[part-1]
+			case len(parts) > 1:
+				fmt.Fprintf(cmd.ErrOrStderr(), "This is %d characters, and a managed policy holds %d: print it in %d parts, with --part 1 to --part %d.\n", d.Characters(), iampolicy.MostCharacters, len(parts), len(parts))
+			}
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), d.Text())
 			return err
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&file, "file", "f", "slipway.yaml", "the service's definition, where SERVICE is not given")
+	f.IntVar(&part, "part", 0, "print this part of it, from 1 on (default: the whole)")
 	f.StringVar(&s.Account, "account", "", "account id")
 	f.StringVar(&s.Region, "region", "us-east-1", "region")
 	f.StringVar(&s.Partition, "partition", "aws", "aws, aws-cn or aws-us-gov")

@@ -6,6 +6,7 @@ package iampolicy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -123,6 +124,34 @@ func (d Document) Text() string {
 	return string(data)
 }
 
+// MostCharacters is how long a managed policy may be, white space not counted.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+const MostCharacters = 6144
+
+// Characters is how long IAM finds the policy.
+func (d Document) Characters() int {
+	data, err := json.Marshal(d)
+	if err != nil { // only strings
+		panic("IAM policy does not marshal: " + err.Error())
+	}
+	return len(data)
+}
+
+// Split is the policy as several that allow the same together, each no longer than most. A statement is not cut,
+// so one that is longer by itself stays so.
+func (d Document) Split(most int) []Document {
+	out := []Document{document()}
+	for _, st := range d.Statement {
+		last := &out[len(out)-1]
+		if with := document(append(slices.Clone(last.Statement), st)...); len(last.Statement) == 0 || with.Characters() <= most {
+			*last = with
+		} else {
+			out = append(out, document(st))
+		}
+	}
+	return out
+}
+
 var pull = []string{"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability"}
 
 // login has no resource: a token is the registry's, not a repository's.
@@ -136,7 +165,7 @@ func CI(s Scope) Document {
 
 // images lets images be read, pushed and tagged, and what is recorded beside them.
 func images(s Scope) Statement {
-	return allow("Images", []string{"ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:GetRepositoryPolicy", "ecr:ListTagsForResource", "ecr:DescribeImages", "ecr:ListImages",
+	return allow("Images", []string{"ecr:DescribeRepositories", "ecr:GetLifecyclePolicy", "ecr:GetRepositoryPolicy", "ecr:ListTagsForResource", "ecr:DescribeImages", "ecr:ListImages", "ecr:DescribeImageReplicationStatus",
 		"ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "ecr:BatchCheckLayerAvailability",
 		"ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload", "ecr:PutImage"}, s.repositories()...)
 }
@@ -245,7 +274,8 @@ func Deployer(s Scope) Document {
 		allow("ReadBalancers", []string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetGroupAttributes", "elasticloadbalancing:DescribeTargetHealth", "elasticloadbalancing:DescribeRules", "elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeLoadBalancerAttributes", "elasticloadbalancing:DescribeTags", "elasticloadbalancing:DescribeAccountLimits"}, "*"),
 		allow("Balancers", []string{"elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:ModifyTargetGroup", "elasticloadbalancing:ModifyTargetGroupAttributes", "elasticloadbalancing:DeleteTargetGroup", "elasticloadbalancing:CreateRule", "elasticloadbalancing:ModifyRule", "elasticloadbalancing:DeleteRule", "elasticloadbalancing:SetRulePriorities", "elasticloadbalancing:AddTags"},
 			s.arn("elasticloadbalancing", "targetgroup/*"), s.arn("elasticloadbalancing", "listener/app/*"), s.arn("elasticloadbalancing", "listener-rule/app/*")),
-		login(), images(s)) // the ledger is in the image's repository: what was deployed is written beside the image
+		// What the registry replicates decides whether a promotion elsewhere waits or copies. It has no resource.
+		allow("Login", []string{"ecr:GetAuthorizationToken", "ecr:DescribeRegistry"}, "*"), images(s)) // the ledger is in the image's repository: what was deployed is written beside the image
 	if s.State != "" {
 		bucket := fmt.Sprintf("arn:%s:s3:::%s", s.Partition, s.State)
 		d.Statement = append(d.Statement,

@@ -2,6 +2,7 @@ package iampolicy
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -13,7 +14,7 @@ var scope = Scope{Partition: "aws", Region: "us-east-1", Account: "111122223333"
 // Actions that AWS lets nobody restrict to a resource.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 func withoutResources(action string) bool {
-	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets", "ssm:DescribeParameters"}, action) ||
+	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecr:DescribeRegistry", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets", "ssm:DescribeParameters"}, action) ||
 		strings.HasPrefix(action, "elasticloadbalancing:Describe") || strings.HasPrefix(action, "autoscaling:Describe") ||
 		strings.HasPrefix(action, "ec2:Describe") || strings.HasPrefix(action, "application-autoscaling:Describe")
 }
@@ -49,6 +50,30 @@ func TestPolicies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSplit(t *testing.T) {
+	whole := Deployer(scope)
+	if whole.Characters() <= MostCharacters {
+		t.Fatalf("the policy has %d characters: nothing to split", whole.Characters())
+	}
+	parts := whole.Split(MostCharacters)
+	var all []Statement
+	for i, p := range parts {
+		if p.Characters() > MostCharacters || p.Version != whole.Version || len(p.Statement) == 0 {
+			t.Errorf("part %d has %d characters, %d statements", i+1, p.Characters(), len(p.Statement))
+		}
+		all = append(all, p.Statement...)
+	}
+	if !reflect.DeepEqual(all, whole.Statement) {
+		t.Error("the parts together are not the policy")
+	}
+	if one := CI(scope).Split(MostCharacters); len(one) != 1 {
+		t.Errorf("a policy that fits becomes %d", len(one))
+	}
+	if tiny := whole.Split(10); len(tiny) != len(whole.Statement) {
+		t.Errorf("%d parts of %d statements", len(tiny), len(whole.Statement))
 	}
 }
 
