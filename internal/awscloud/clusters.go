@@ -33,7 +33,8 @@ func (c *Cloud) Clusters() *clusterinfra.Clusters {
 
 // Repositories is the repository engine over this cloud.
 func (c *Cloud) Repositories() *clusterinfra.Repositories {
-	return clusterinfra.NewRepositories(imagePort{ecr.NewFromConfig(c.cfg)})
+	api := ecr.NewFromConfig(c.cfg)
+	return clusterinfra.NewRepositories(imagePort{api}, replicationPort{api, c.cfg.Region})
 }
 
 type (
@@ -50,4 +51,9 @@ type (
 	listenerPort struct{ *elbPort }
 	infraLogs    struct{ *logsPort }
 	imagePort    struct{ api *ecr.Client }
+
+	replicationPort struct {
+		api    *ecr.Client
+		region string
+	}
 )

@@ -1,6 +1,9 @@
 package clusterinfra
 
-import "context"
+import (
+	"context"
+	"sync"
+)
 
 // Clusters is the engine behind slipway_cluster.
 type Clusters struct {
@@ -13,12 +16,16 @@ func NewClusters(ports ClusterPorts, clock Clock) *Clusters { return &Clusters{p
 
 // Repositories is the engine behind slipway_repository.
 type Repositories struct {
-	images Images
-	guard  LifecycleGuard
+	images     Images
+	registries Registries
+	guard      LifecycleGuard
+	mu         *sync.Mutex // held while the registry's rules are changed
 }
 
-// NewRepositories returns the engine over its port.
-func NewRepositories(images Images) *Repositories { return &Repositories{images: images} }
+// NewRepositories returns the engine over its ports.
+func NewRepositories(images Images, registries Registries) *Repositories {
+	return &Repositories{images: images, registries: registries, mu: new(sync.Mutex)}
+}
 
 // Guarded asks the guard before a lifecycle policy changes and before images are deleted with their
 // repository.

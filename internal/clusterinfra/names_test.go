@@ -74,7 +74,7 @@ func TestRepositoriesThatAreRefused(t *testing.T) {
 		"patterns without immutable": {Name: "app", Mutable: []string{"latest"}}, "six patterns": {Name: "app", Immutable: true, Mutable: make([]string, 6)},
 	} {
 		var refused *RefusedError
-		if _, err := NewRepositories(nil).Apply(t.Context(), r); !errors.As(err, &refused) {
+		if _, err := NewRepositories(nil, nil).Apply(t.Context(), r); !errors.As(err, &refused) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

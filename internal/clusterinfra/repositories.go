@@ -48,6 +48,15 @@ func (r *Repositories) Apply(ctx context.Context, want Repository) (Repository, 
 	return got, nil
 }
 
+// Replicate has ECR copy the images that are pushed from now on to the places, and by no rule of the repository's
+// own to others.
+func (r *Repositories) Replicate(ctx context.Context, name string, to []Replica) error {
+	if err := r.replicate(ctx, name, to); err != nil {
+		return fmt.Errorf("keeping repository %s: %w", name, err)
+	}
+	return nil
+}
+
 // Read returns the repository, or ErrNotFound.
 func (r *Repositories) Read(ctx context.Context, name string) (Repository, error) {
 	got, err := r.images.Repository(ctx, name)

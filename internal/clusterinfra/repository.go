@@ -15,7 +15,10 @@ type Repository struct {
 	PullAccounts []string
 	PullRoles    []string
 	PushRoles    []string // role ARNs that may push
-	Tags         map[string]string
+	// ReplicateTo is where ECR copies the images to; nil: by no rule of the repository's own. What Read returns
+	// has none: Replicas reads it.
+	ReplicateTo []Replica
+	Tags        map[string]string
 
 	// Read only.
 	ARN    string

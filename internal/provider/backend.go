@@ -45,6 +45,8 @@ type Clusters interface {
 
 // Repositories are image repositories: *clusterinfra.Repositories.
 type Repositories interface {
+	Replicate(ctx context.Context, name string, to []clusterinfra.Replica) error
+	Replicas(ctx context.Context, name string) ([]clusterinfra.Replica, error)
 	Apply(ctx context.Context, want clusterinfra.Repository) (clusterinfra.Repository, error)
 	Read(ctx context.Context, name string) (clusterinfra.Repository, error)
 	Delete(ctx context.Context, name string, force bool) error

@@ -212,6 +212,14 @@ func (m memoryRepositories) Apply(_ context.Context, want clusterinfra.Repositor
 	return want, nil
 }
 
+func (m memoryRepositories) Replicate(context.Context, string, []clusterinfra.Replica) error {
+	return nil
+}
+
+func (m memoryRepositories) Replicas(context.Context, string) ([]clusterinfra.Replica, error) {
+	return nil, nil
+}
+
 func (m memoryRepositories) Read(_ context.Context, name string) (clusterinfra.Repository, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -80,4 +80,8 @@ var repositoryAttributes = map[string]attribute.Info{
 	"pull_roles":       {Description: "ARNs of roles that may pull."},
 	"push_roles":       {Description: "ARNs of roles that may push."},
 	"tags":             {Description: "Tags of the repository."},
+
+	"replicate_to":         {Description: "Where ECR copies images to that are pushed from now on: other regions, other accounts. The registry's other rules stay as they are. ECR goes by the beginning of names: repositories whose names begin with this one's are copied, too."},
+	"replicate_to.region":  {Description: "The region.", Required: true},
+	"replicate_to.account": {Description: "The account, which must let this one (`ecr:ReplicateImage` in its registry's policy). Default: this one.", Provided: true},
 }

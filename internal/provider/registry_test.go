@@ -1,16 +1,23 @@
 package provider
 
 import (
+	"context"
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
+	"github.com/aws/aws-sdk-go-v2/service/ecr/types"
 	"github.com/google/go-containerregistry/pkg/crane"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	acctest "github.com/hashicorp/terraform-plugin-testing/helper/resource"
 	"github.com/hashicorp/terraform-plugin-testing/plancheck"
+	"github.com/hashicorp/terraform-plugin-testing/terraform"
 
 	"github.com/slipway-ecs/slipway/internal/local"
 	"github.com/slipway-ecs/slipway/internal/local/localtest"
@@ -31,7 +38,7 @@ func startRegistry(t *testing.T) (host string) {
 func TestRepositoryOnTheLocalAWS(t *testing.T) {
 	needTerraform(t)
 	host := startRegistry(t)
-	config := func(more string) string {
+	hcl := func(more string) string {
 		return `
 resource "slipway_repository" "web" {
   name             = "team/web"
@@ -62,7 +69,7 @@ output "image" { value = data.slipway_image.web.image }
 		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){"slipway": providerserver.NewProtocol6WithError(New(open)())},
 		Steps: []acctest.TestStep{
 			{
-				Config: config(""),
+				Config: hcl(""),
 				Check: acctest.ComposeAggregateTestCheckFunc(
 					acctest.TestCheckResourceAttr("slipway_repository.web", "uri", host+"/team/web"),
 					acctest.TestCheckResourceAttr("slipway_repository.web", "arn", "arn:aws:ecr:us-east-1:000000000000:repository/team/web"),
@@ -70,24 +77,103 @@ output "image" { value = data.slipway_image.web.image }
 			},
 			{ResourceName: "slipway_repository.web", ImportState: true, ImportStateId: "team/web", ImportStateVerify: true,
 				ImportStateVerifyIgnore: []string{"lifecycle_policy", "mutable", "pull_accounts"}}, // in another order or form
-			{Config: config("") + image, ExpectError: regexp.MustCompile(`has no image tagged v1`)},
+			{Config: hcl("") + image, ExpectError: regexp.MustCompile(`has no image tagged v1`)},
 			{
 				PreConfig: func() {
 					if err := crane.Push(pushed, host+"/team/web:v1", crane.Insecure); err != nil {
 						t.Fatal(err)
 					}
 				},
-				Config: config("") + image,
+				Config: hcl("") + image,
 				Check:  acctest.TestCheckOutput("image", host+"/team/web@"+digest.String()),
 			},
 			{
-				Config: strings.Replace(config("scan_on_push = false\n"), "platform", "shop", 1),
+				Config: strings.Replace(hcl("scan_on_push = false\n"), "platform", "shop", 1),
 				ConfigPlanChecks: acctest.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
 					plancheck.ExpectResourceAction("slipway_repository.web", plancheck.ResourceActionUpdate),
 				}},
 			},
 			{Config: `output "nothing" { value = 1 }`, ExpectError: regexp.MustCompile(`has images in it`)},
-			{Config: config("force_delete = true\n")},
+			{Config: hcl("force_delete = true\n")},
 		},
+	})
+}
+
+// A repository's rule is one of many in the registry's configuration: the others stay, it is repaired, and goes with
+// the repository.
+func TestReplicationOnTheLocalAWS(t *testing.T) {
+	needTerraform(t)
+	startRegistry(t)
+	ctx := t.Context()
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := ecr.NewFromConfig(cfg)
+	put := func(rules ...types.ReplicationRule) {
+		t.Helper()
+		if _, err := api.PutReplicationConfiguration(ctx, &ecr.PutReplicationConfigurationInput{ReplicationConfiguration: &types.ReplicationConfiguration{Rules: rules}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rules := func(want string) func(*terraform.State) error {
+		return func(*terraform.State) error {
+			out, err := api.DescribeRegistry(context.WithoutCancel(ctx), &ecr.DescribeRegistryInput{})
+			if err != nil {
+				return err
+			}
+			var got []string
+			for _, r := range out.ReplicationConfiguration.Rules {
+				text := ""
+				for _, f := range r.RepositoryFilters {
+					text += *f.Filter + " "
+				}
+				for _, d := range r.Destinations {
+					text += ">" + *d.Region + "/" + *d.RegistryId
+				}
+				got = append(got, text)
+			}
+			if text := strings.Join(got, ", "); text != want {
+				return fmt.Errorf("the registry replicates %q, not %q", text, want)
+			}
+			return nil
+		}
+	}
+	const others = "shared/ >eu-central-1/222222222222"
+	foreign := types.ReplicationRule{RepositoryFilters: []types.RepositoryFilter{{Filter: aws.String("shared/"), FilterType: types.RepositoryFilterTypePrefixMatch}},
+		Destinations: []types.ReplicationDestination{{Region: aws.String("eu-central-1"), RegistryId: aws.String("222222222222")}}}
+	put(foreign)
+	two := func(to string) string {
+		return `
+resource "slipway_repository" "a" {
+  name         = "aa"
+  replicate_to = [` + to + `]
+}
+resource "slipway_repository" "b" {
+  name         = "bb"
+  replicate_to = [{ region = "eu-west-1" }]
+}
+`
+	}
+	both := two(`{ region = "eu-west-1" }, { region = "eu-central-1", account = "000000000000" }`)
+	const kept = ", aa >eu-central-1/000000000000>eu-west-1/000000000000"
+	acctest.UnitTest(t, acctest.TestCase{
+		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){"slipway": providerserver.NewProtocol6WithError(New(open)())},
+		Steps: []acctest.TestStep{
+			{Config: both},
+			{Config: both, PlanOnly: true},
+			{ResourceName: "slipway_repository.b", ImportState: true, ImportStateId: "bb", ImportStateVerify: true},
+			{PreConfig: func() { put(foreign) }, Config: both, ConfigPlanChecks: acctest.ConfigPlanChecks{PreApply: []plancheck.PlanCheck{
+				plancheck.ExpectResourceAction("slipway_repository.a", plancheck.ResourceActionUpdate)}}},
+			{Config: two(`{ region = "eu-west-1" }`), Check: func(s *terraform.State) error {
+				if rules(others+", aa bb >eu-west-1/000000000000")(s) == nil {
+					return nil
+				}
+				return rules(others + ", bb aa >eu-west-1/000000000000")(s)
+			}},
+			{Config: two(`{ region = "us-east-1" }`), ExpectError: regexp.MustCompile(`cannot be\s+replicated\s+to\s+where`)},
+			{Config: strings.Replace(both, `[{ region = "eu-west-1" }]`, "null", 1), Check: rules(others + kept)},
+		},
+		CheckDestroy: rules(others),
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-plugin-framework/path"
 	"github.com/hashicorp/terraform-plugin-framework/resource"
@@ -45,7 +47,9 @@ func (r *repositoryResource) Configure(_ context.Context, req resource.Configure
 	configured(req.ProviderData, &r.backend, &resp.Diagnostics)
 }
 
-func (r *repositoryResource) apply(ctx context.Context, plan tftypes.Value) (tftypes.Value, error) {
+// apply keeps the repository. Rules of replication are the whole registry's: they are touched only where the
+// repository has some, or had.
+func (r *repositoryResource) apply(ctx context.Context, plan tftypes.Value, replicated bool) (tftypes.Value, error) {
 	var fields map[string]tftypes.Value
 	if err := plan.As(&fields); err != nil {
 		return tftypes.Value{}, err
@@ -58,6 +62,11 @@ func (r *repositoryResource) apply(ctx context.Context, plan tftypes.Value) (tft
 	if err != nil {
 		return tftypes.Value{}, err
 	}
+	if replicated || len(want.ReplicateTo) > 0 {
+		if err := r.backend.Repositories.Replicate(ctx, want.Name, want.ReplicateTo); err != nil {
+			return tftypes.Value{}, err
+		}
+	}
 	state := maps.Clone(fields)
 	for name, v := range repositoryKnown(got) {
 		state[name] = v
@@ -66,7 +75,7 @@ func (r *repositoryResource) apply(ctx context.Context, plan tftypes.Value) (tft
 }
 
 func (r *repositoryResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
-	state, err := r.apply(ctx, req.Plan.Raw)
+	state, err := r.apply(ctx, req.Plan.Raw, false)
 	if err != nil {
 		resp.Diagnostics.AddError("The repository is not created", err.Error())
 		return
@@ -75,7 +84,12 @@ func (r *repositoryResource) Create(ctx context.Context, req resource.CreateRequ
 }
 
 func (r *repositoryResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
-	state, err := r.apply(ctx, req.Plan.Raw)
+	before, err := repositoryIn(req.State.Raw)
+	if err != nil {
+		resp.Diagnostics.AddError("The state cannot be read", err.Error())
+		return
+	}
+	state, err := r.apply(ctx, req.Plan.Raw, len(before.ReplicateTo) > 0)
 	if err != nil {
 		resp.Diagnostics.AddError("The repository is not changed", err.Error())
 		return
@@ -103,11 +117,17 @@ func (r *repositoryResource) Read(ctx context.Context, req resource.ReadRequest,
 		resp.Diagnostics.AddError("The state cannot be read", err.Error())
 		return
 	}
-	var before clusterinfra.Repository
-	if err := repositoryTable.decode(req.State.Raw, reflect.ValueOf(&before).Elem(), ""); err != nil {
+	before, err := repositoryIn(req.State.Raw)
+	if err != nil {
 		resp.Diagnostics.AddError("The state cannot be read", err.Error())
 		return
 	}
+	replicas, err := r.backend.Repositories.Replicas(ctx, name)
+	if err != nil && len(before.ReplicateTo) > 0 { // else nobody who may not ask needs to
+		resp.Diagnostics.AddError("The repository cannot be read", err.Error())
+		return
+	}
+	got.ReplicateTo = replicasSeen(before.ReplicateTo, replicas, got.ARN)
 	got.Encryption = cmp.Or(got.Encryption, "AES256")
 	itself := func(s string) string { return s }
 	got.Mutable = inOrderOf(got.Mutable, before.Mutable, itself)
@@ -144,7 +164,18 @@ func (r *repositoryResource) Delete(ctx context.Context, req resource.DeleteRequ
 	if resp.Diagnostics.HasError() {
 		return
 	}
-	err := r.backend.Repositories.Delete(ctx, name, force != nil && *force)
+	before, err := repositoryIn(req.State.Raw)
+	if err == nil && len(before.ReplicateTo) > 0 { // after: a repository that is refused to be deleted is as it was
+		defer func() {
+			if resp.Diagnostics.HasError() {
+				return
+			}
+			if err := r.backend.Repositories.Replicate(ctx, name, nil); err != nil {
+				resp.Diagnostics.AddWarning("The repository is deleted, the registry's rule about it is not", err.Error())
+			}
+		}()
+	}
+	err = r.backend.Repositories.Delete(ctx, name, force != nil && *force)
 	switch {
 	case err == nil, errors.Is(err, clusterinfra.ErrNotFound):
 	case errors.Is(err, clusterinfra.ErrNotEmpty):
@@ -158,6 +189,28 @@ func (r *repositoryResource) Delete(ctx context.Context, req resource.DeleteRequ
 func (r *repositoryResource) ImportState(ctx context.Context, req resource.ImportStateRequest, resp *resource.ImportStateResponse) {
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("name"), req.ID)...)
 	resp.Diagnostics.Append(resp.State.SetAttribute(ctx, path.Root("id"), req.ID)...)
+}
+
+func repositoryIn(raw tftypes.Value) (clusterinfra.Repository, error) {
+	var out clusterinfra.Repository
+	err := repositoryTable.decode(raw, reflect.ValueOf(&out).Elem(), "")
+	return out, err
+}
+
+// replicasSeen are in the order they were asked for. Whose account is not said means this one, whose id may be
+// written as well.
+func replicasSeen(before, got []clusterinfra.Replica, arn string) []clusterinfra.Replica {
+	own := ""
+	if parts := strings.SplitN(arn, ":", 6); len(parts) == 6 {
+		own = parts[4]
+	}
+	out := inOrderOf(got, before, func(d clusterinfra.Replica) string { return d.Region + cmp.Or(d.Account, own) })
+	for i, d := range out {
+		if d.Account == "" && slices.Contains(before, clusterinfra.Replica{Region: d.Region, Account: own}) {
+			out[i].Account = own
+		}
+	}
+	return out
 }
 
 func repositoryKnown(r clusterinfra.Repository) map[string]tftypes.Value {
