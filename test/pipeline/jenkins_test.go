@@ -49,6 +49,7 @@ func (a *app) groovy(file string, answers map[string]any) (result, said string) 
 			cmd.Env[i] = "PATH=" + a.tmp + ":" + path
 		}
 	}
+	cmd.Env = append(cmd.Env, "LC_ALL=C.UTF-8") // Jenkins reads what commands say as UTF-8; Java goes by the locale
 	if homes, _ := filepath.Glob("/usr/lib/jvm/java-*"); os.Getenv("JAVA_HOME") == "" && len(homes) > 0 {
 		cmd.Env = append(cmd.Env, "JAVA_HOME="+homes[0])
 	}
