@@ -1,5 +1,5 @@
 # make check is what CI runs.
-.PHONY: check build demo test race race-packages lint generate e2e bench bench-local bench-scale bench-deploy bench-controller clean
+.PHONY: check build demo test race race-packages lint generate e2e bench bench-local bench-scale bench-deploy bench-controller vault clean
 
 GO ?= go
 
@@ -32,6 +32,9 @@ generate: ## generated files are up to date
 	$(GO) generate ./internal/local/wire/...
 	$(GO) generate ./internal/docs
 	git diff --exit-code -- internal/local/wire docs/reference
+
+vault: ## a real Vault server for tests: SLIPWAY_VAULT=$$PWD/bin/vault
+	$(GO) build -C test/vault -o $(CURDIR)/bin/vault .
 
 bench: ## figures of docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/capacity/... ./internal/placement/... ./internal/image/... ./internal/local/state/... ./internal/local/balancer/...

@@ -51,6 +51,12 @@ func Vault(ctx context.Context, secret, key string) (Secret, error) {
 	case err != nil:
 		return Secret{}, fmt.Errorf("reading vault:%s: %w", secret, err)
 	}
+	if m := got.VersionMetadata; got.Data == nil && m != nil {
+		if m.Destroyed {
+			return Secret{}, fmt.Errorf("vault:%s is not there: version %d, its newest, was destroyed; write it again", secret, m.Version)
+		}
+		return Secret{}, fmt.Errorf("vault:%s is not there: version %d, its newest, is deleted; undelete it, or write it again", secret, m.Version)
+	}
 	value, ok := got.Data[key]
 	if !ok {
 		return Secret{}, fmt.Errorf("vault:%s has no key %q", secret, key)

@@ -22,6 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	ssmtypes "github.com/aws/aws-sdk-go-v2/service/ssm/types"
+
+	"github.com/slipway-ecs/slipway/internal/secretsource/vaulttest"
 )
 
 const secretive = `service: iplookup
@@ -64,15 +66,33 @@ func main() {
 }
 `
 
-// vault answers as Vault's HTTP API is documented to, with one secret:
-// https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#sample-response-2
+// vault is one secret of a Vault: of a real server, or of a stand-in that answers as its HTTP API is documented to
+// (https://developer.hashicorp.com/vault/api-docs/secret/kv/kv-v2#sample-response-2) where there is none.
 type vault struct {
+	real    *vaulttest.Server
 	mu      sync.Mutex
 	value   string
 	version int
 }
 
+// newVault has the environment variables with which it is reached.
+func newVault(t *testing.T) (v *vault, env []string) {
+	t.Helper()
+	v = &vault{}
+	if os.Getenv("SLIPWAY_VAULT") != "" || os.Getenv("CI") != "" {
+		v.real = vaulttest.Start(t)
+		return v, []string{"VAULT_ADDR=" + v.real.Address, "VAULT_TOKEN=" + v.real.Token("secret/data/iplookup")}
+	}
+	server := httptest.NewServer(v)
+	t.Cleanup(server.Close)
+	return v, []string{"VAULT_ADDR=" + server.URL, "VAULT_TOKEN=e2e-token"}
+}
+
 func (v *vault) set(value string) {
+	if v.real != nil {
+		v.real.Put("iplookup", map[string]any{"password": value})
+		return
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.value = value
@@ -100,10 +120,8 @@ func TestSecrets(t *testing.T) {
 	if _, err := w.ssm.PutParameter(t.Context(), &ssm.PutParameterInput{Name: aws.String("/iplookup/stored"), Value: &stored, Type: ssmtypes.ParameterTypeSecureString}); err != nil {
 		t.Fatal(err)
 	}
-	v := &vault{}
+	v, reached := newVault(t)
 	v.set(vaulted)
-	server := httptest.NewServer(v)
-	t.Cleanup(server.Close)
 	bin, safe := filepath.Join(w.tmp, "bin"), filepath.Join(w.tmp, "safe.json")
 	if err := os.Mkdir(bin, 0o755); err != nil {
 		t.Fatal(err)
@@ -120,7 +138,7 @@ func TestSecrets(t *testing.T) {
 			w.env[i] = "PATH=" + bin + string(os.PathListSeparator) + path
 		}
 	}
-	w.env = append(w.env, "VAULT_ADDR="+server.URL, "VAULT_TOKEN=e2e-token")
+	w.env = append(w.env, reached...)
 	old, _ := filepath.Glob(filepath.Join(w.work, "*.go"))
 	for _, f := range old {
 		_ = os.Remove(f)
