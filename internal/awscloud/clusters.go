@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
@@ -27,6 +28,7 @@ func (c *Cloud) Clusters() *clusterinfra.Clusters {
 		Groups:    groupPort{autoscaling.NewFromConfig(c.cfg)},
 		Balancers: balancerPort{balancers},
 		Listeners: listenerPort{balancers},
+		Topics:    topicPort{sns.NewFromConfig(c.cfg), c},
 		Logs:      infraLogs{&logsPort{api: cloudwatchlogs.NewFromConfig(c.cfg)}},
 	}, c.Clock)
 }

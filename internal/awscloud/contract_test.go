@@ -68,10 +68,14 @@ func TestGroupsOfACluster(t *testing.T) {
 		Groups: map[string]clusterinfra.Instances{
 			"spot":  {Type: "m7i.large", OtherTypes: []string{"m6i.large", "m5.large"}, SpotPercent: 75, OnDemandBase: 1, Min: 2, Max: 4, CapacityProvider: true},
 			"batch": {Type: "c7g.xlarge", Max: 2, UserData: "echo batch"},
-		}}
+		},
+		AlarmTopic: &clusterinfra.AlarmTopic{Emails: []string{"ops@example.com", "ann@example.com"}}}
 	got, err := c.Clusters().Apply(ctx, spec, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got.AlarmTopic == nil || got.AlarmTopic.ARN != "arn:aws:sns:us-east-1:000000000000:slipway-many-alarms" || !slices.Equal(got.AlarmTopic.Emails, []string{"ann@example.com", "ops@example.com"}) {
+		t.Errorf("alarm topic: %+v", got.AlarmTopic)
 	}
 	spot, batch := got.Groups["spot"], got.Groups["batch"]
 	if len(got.Groups) != 2 || !slices.Equal(spot.OtherTypes, spec.Groups["spot"].OtherTypes) || spot.Type != "m7i.large" || spot.SpotPercent != 75 || spot.OnDemandBase != 1 || spot.Provider != "slipway-many_spot" || got.Registered != 2 {
@@ -99,8 +103,9 @@ func TestGroupsOfACluster(t *testing.T) {
 
 	more := spec.Groups["spot"]
 	more.OtherTypes, more.SpotPercent = []string{"m6i.large"}, 100
+	spec.AlarmTopic = nil
 	spec.Instances, spec.Groups = nil, map[string]clusterinfra.Instances{"spot": more}
-	if got, err = c.Clusters().Apply(ctx, spec, nil); err != nil || got.Main != nil || len(got.Groups) != 1 || got.Groups["spot"].SpotPercent != 100 || len(got.Groups["spot"].OtherTypes) != 1 {
+	if got, err = c.Clusters().Apply(ctx, spec, nil); err != nil || got.Main != nil || len(got.Groups) != 1 || got.Groups["spot"].SpotPercent != 100 || len(got.Groups["spot"].OtherTypes) != 1 || got.AlarmTopic != nil {
 		t.Errorf("with one group left: %+v, %v", got, err)
 	}
 	for reason, change := range map[string]func(*clusterinfra.Instances){

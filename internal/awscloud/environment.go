@@ -32,7 +32,7 @@ type Environment struct {
 
 // Environment finds what a service in the cluster stands on; clusterinfra.ErrNotFound without one.
 func (c *Cloud) Environment(ctx context.Context, cluster string) (Environment, error) {
-	s, err := c.Clusters().Read(ctx, lastPart(cluster))
+	s, err := c.Clusters().ReadPlace(ctx, lastPart(cluster))
 	if err != nil {
 		return Environment{}, err
 	}

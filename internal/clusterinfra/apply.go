@@ -23,7 +23,7 @@ func (c *Clusters) Apply(ctx context.Context, want Spec, report func(Event)) (St
 	}
 	a := &build{Clusters: c, s: want, n: names{cluster: want.Name}, tags: tagged(want), report: report}
 	for _, step := range []func(context.Context) error{
-		a.network, a.logGroup, a.cluster, a.balancer, a.listeners, a.profile, a.groups, a.registered,
+		a.network, a.logGroup, a.topic, a.cluster, a.balancer, a.listeners, a.profile, a.groups, a.registered,
 	} {
 		if err := step(ctx); err != nil {
 			return State{}, err

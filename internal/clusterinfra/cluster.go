@@ -28,8 +28,9 @@ type Spec struct {
 	Instances         *Instances           // nil, and no Groups: Fargate only
 	Groups            map[string]Instances // further groups, by name
 	Balancer          *Balancer
-	LogGroup          string // empty: /slipway/<name>
-	LogRetention      int    // days; 0 = 30
+	AlarmTopic        *AlarmTopic // nil: none
+	LogGroup          string      // empty: /slipway/<name>
+	LogRetention      int         // days; 0 = 30
 	Tags              map[string]string
 }
 
@@ -97,6 +98,7 @@ type State struct {
 	LogGroup        string
 	LogRetention    int
 	Insights        string
+	AlarmTopic      *Topic // made for the cluster; nil: none
 	Tags            map[string]string
 }
 

@@ -55,6 +55,9 @@ func (c *Clusters) Delete(ctx context.Context, name string, report func(Event)) 
 	if err := r.securityGroup(ctx, vpc, r.n.balancerGroup()); err != nil { // the instances' refer to it
 		return err
 	}
+	if err := r.topic(ctx); err != nil {
+		return err
+	}
 	return r.logGroup(ctx)
 }
 

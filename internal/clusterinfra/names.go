@@ -224,6 +224,9 @@ func (s Spec) check() error {
 			return err
 		}
 	}
+	if err := s.AlarmTopic.check("cluster " + s.Name); err != nil {
+		return err
+	}
 	if s.Balancer == nil {
 		return nil
 	}

@@ -13,6 +13,7 @@ type ClusterPorts struct {
 	Balancers Balancers
 	Listeners Listeners
 	Logs      Logs
+	Topics    Topics
 }
 
 // ECS are the clusters.

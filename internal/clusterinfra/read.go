@@ -11,6 +11,15 @@ import (
 
 // Read returns the cluster as AWS has it, or ErrNotFound.
 func (c *Clusters) Read(ctx context.Context, name string) (State, error) {
+	s, err := c.ReadPlace(ctx, name)
+	if err != nil {
+		return s, err
+	}
+	return s, c.readTopic(ctx, names{cluster: name}, &s)
+}
+
+// ReadPlace is Read without what services do not stand on (the alarm topic): those who only deploy may not ask for it.
+func (c *Clusters) ReadPlace(ctx context.Context, name string) (State, error) {
 	n := names{cluster: name}
 	cl, err := c.ports.ECS.Cluster(ctx, name)
 	if err != nil {

@@ -47,6 +47,7 @@ func (r *clusterResource) Schema(ctx context.Context, _ resource.SchemaRequest, 
 	attrs["capacity_provider"] = computed("Name of its capacity provider; empty without one.", false)
 	attrs["autoscaling_groups"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Group of `groups` → name of its Auto Scaling group."}
 	attrs["capacity_providers"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Group of `groups` → name of its capacity provider, where it has one."}
+	attrs["alarm_topic_arn"] = computed("ARN of the topic for alarms; empty without one.", false)
 	attrs["listener_arns"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Listener → ARN."}
 	attrs["urls"] = schema.MapAttribute{Computed: true, ElementType: types.StringType, MarkdownDescription: "Listener → address."}
 	resp.Schema = schema.Schema{
@@ -76,6 +77,8 @@ func (r *clusterResource) ModifyPlan(_ context.Context, req resource.ModifyPlanR
 		"balancer":  {"balancer_arn", "balancer_dns_name", "balancer_zone_id", "listener_arns", "urls"},
 		"instances": {"autoscaling_group", "capacity_provider"},
 		"groups":    {"autoscaling_groups", "capacity_providers"},
+
+		"alarm_topic": {"alarm_topic_arn"},
 	}
 	for on, names := range groups {
 		for _, name := range names {
@@ -104,7 +107,7 @@ func (r *clusterResource) apply(ctx context.Context, plan tftypes.Value) (tftype
 		return tftypes.Value{}, err
 	}
 	state := maps.Clone(fields)
-	for name, v := range clusterKnown(got) {
+	for name, v := range clusterKnown(want, got) {
 		state[name] = v
 	}
 	return tftypes.NewValue(plan.Type(), state), nil
@@ -196,7 +199,7 @@ func (r *clusterResource) ImportState(ctx context.Context, req resource.ImportSt
 }
 
 // clusterKnown are the attributes an apply or a read finds out.
-func clusterKnown(s clusterinfra.State) map[string]tftypes.Value {
+func clusterKnown(want clusterinfra.Spec, s clusterinfra.State) map[string]tftypes.Value {
 	str := func(v string) tftypes.Value { return tftypes.NewValue(tftypes.String, v) }
 	texts := tftypes.Map{ElementType: tftypes.String}
 	listeners, urls := map[string]tftypes.Value{}, map[string]tftypes.Value{}
@@ -205,6 +208,13 @@ func clusterKnown(s clusterinfra.State) map[string]tftypes.Value {
 	}
 	for name, u := range s.URLs {
 		urls[name] = str(u)
+	}
+	topic := ""
+	switch {
+	case want.AlarmTopic != nil && want.AlarmTopic.ARN != "":
+		topic = want.AlarmTopic.ARN
+	case s.AlarmTopic != nil:
+		topic = s.AlarmTopic.ARN
 	}
 	groups, providers := map[string]tftypes.Value{}, map[string]tftypes.Value{}
 	for name, g := range s.Groups {
@@ -219,6 +229,7 @@ func clusterKnown(s clusterinfra.State) map[string]tftypes.Value {
 	return map[string]tftypes.Value{
 		"id": str(s.Name), "arn": str(s.ARN), "vpc": str(s.VPC), "balancer_arn": str(s.BalancerARN), "balancer_dns_name": str(s.BalancerDNS),
 		"balancer_zone_id": str(s.BalancerZone), "autoscaling_group": str(main.AutoScalingGroup), "capacity_provider": str(main.Provider),
+		"alarm_topic_arn":    str(topic),
 		"autoscaling_groups": tftypes.NewValue(texts, groups), "capacity_providers": tftypes.NewValue(texts, providers),
 		"listener_arns": tftypes.NewValue(texts, listeners), "urls": tftypes.NewValue(texts, urls),
 	}
@@ -240,7 +251,7 @@ func clusterState(prior tfsdk.State, before clusterinfra.Spec, got clusterinfra.
 			fields[name] = attrs[name]
 		}
 	}
-	for name, v := range clusterKnown(got) {
+	for name, v := range clusterKnown(seen, got) {
 		fields[name] = v
 	}
 	return tftypes.NewValue(prior.Raw.Type(), fields), nil
@@ -254,6 +265,7 @@ func clusterSpec(before clusterinfra.Spec, got clusterinfra.State) clusterinfra.
 	seen.ContainerInsights = cmp.Or(got.Insights, "disabled")
 	seen.Zones = cmp.Or(before.Zones, 3)
 	seen.LogGroup, seen.LogRetention = cmp.Or(before.LogGroup, got.LogGroup), cmp.Or(got.LogRetention, before.LogRetention, 30)
+	seen.AlarmTopic = topicSeen(before.AlarmTopic, got.AlarmTopic)
 	seen.Instances, seen.Groups = nil, nil
 	if got.Main != nil {
 		i := instancesSeen(before.Instances, got.Main.Instances)
@@ -292,6 +304,22 @@ func clusterSpec(before clusterinfra.Spec, got clusterinfra.State) clusterinfra.
 	}
 	seen.Balancer = &b
 	return seen
+}
+
+// topicSeen is the alarm topic as it was asked for, as far as it is so. One that is given is not looked at.
+func topicSeen(before *clusterinfra.AlarmTopic, got *clusterinfra.Topic) *clusterinfra.AlarmTopic {
+	if before != nil && before.ARN != "" {
+		return before
+	}
+	if got == nil {
+		return nil
+	}
+	var was clusterinfra.AlarmTopic
+	if before != nil {
+		was = *before
+	}
+	itself := func(s string) string { return s }
+	return &clusterinfra.AlarmTopic{Emails: inOrderOf(got.Emails, was.Emails, itself), URLs: inOrderOf(got.URLs, was.URLs, itself)}
 }
 
 // instancesSeen is a group as it was asked for, as far as it is so.

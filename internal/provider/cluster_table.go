@@ -52,6 +52,11 @@ var clusterAttributes = map[string]attribute.Info{
 	"instances.profile":           {Description: "An existing instance profile.", Provided: true},
 	"instances.security_groups":   {Description: "Existing security groups of the instances.", Provided: true},
 
+	"alarm_topic":        {Description: "An SNS topic for alarms: give its ARN (`alarm_topic_arn`) to `default_alarms` and `alarms` of services. `{}` makes one that nobody is subscribed to yet."},
+	"alarm_topic.arn":    {Description: "An existing topic: it is passed on, and nothing is made."},
+	"alarm_topic.emails": {Description: "Addresses that are told. Each gets a mail to confirm."},
+	"alarm_topic.urls":   {Description: "https addresses that are told, and confirm by themselves."},
+
 	"balancer":                       {Description: "An Application Load Balancer with named listeners, which routes refer to."},
 	"balancer.arn":                   {Description: "An existing load balancer: only listeners are made on it.", Provided: true},
 	"balancer.internal":              {Description: "Whether it has private addresses only.", Default: false},

@@ -333,6 +333,7 @@ resource "slipway_cluster" "demo" {
     batch = { type = "c7g.large", max = 2, user_data = "echo batch" }
   }
   balancer  = { listeners = { main = { port = 8080 } }, idle_timeout = 90 }
+  alarm_topic = { emails = ["ops@example.com", "ann@example.com"] }
   tags      = { team = "platform" }
 }
 resource "slipway_service" "rich" {
@@ -395,10 +396,12 @@ resource "slipway_service" "job" {
 			{Config: config, PlanOnly: true},
 			{Config: strings.Replace(config, "retention = 7", "retention = 14", 1)},
 			{Config: strings.Replace(config, "spot_percent = 80", "spot_percent = 100", 1), Check: acctest.ComposeTestCheckFunc(
+				acctest.TestCheckResourceAttr("slipway_cluster.demo", "alarm_topic_arn", "arn:aws:sns:us-east-1:000000000000:slipway-demo-alarms"),
 				acctest.TestCheckResourceAttr("slipway_cluster.demo", "autoscaling_groups.batch", "slipway-demo_batch"),
 				acctest.TestCheckResourceAttr("slipway_cluster.demo", "capacity_providers.spot", "slipway-demo_spot"))},
 			{Config: strings.Replace(config, `batch = { type = "c7g.large"`, `later = { type = "c7g.large"`, 1)},
-			{ResourceName: "slipway_cluster.demo", ImportState: true, ImportStateId: "demo", ImportStateVerify: true},
+			{ResourceName: "slipway_cluster.demo", ImportState: true, ImportStateId: "demo", ImportStateVerify: true,
+				ImportStateVerifyIgnore: []string{"alarm_topic.emails"}}, // in another order
 		},
 	})
 }
