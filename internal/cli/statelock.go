@@ -84,7 +84,9 @@ const (
 func (s lockSight) next() (lockStep, string) {
 	left := s.Age > lockIsLeft || s.Age == 0 && s.Waited > lockIsLeft
 	switch {
-	case s.Took && s.AtWork && s.Waited <= lockIsLeft:
+	case s.Took && s.AtWork && s.Waited > lockIsLeft:
+		return lockRefuse, "" // its state would be written by two at once
+	case s.Took && s.AtWork:
 		return lockWait, "a Terraform is still at work in its folder, and ends by itself"
 	case s.Took && (s.Here && !s.AtWork || left):
 		return lockRemove, ""

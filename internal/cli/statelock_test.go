@@ -62,7 +62,8 @@ func TestWhatIsDoneAboutALock(t *testing.T) {
 		"a killed run's, of another machine":         {lockSight{Age: minute, Took: true}, lockWait, "30m0s"},
 		"a killed run's, of another machine, is old": {lockSight{Age: 31 * minute, Took: true}, lockRemove, ""},
 		"processes cannot be looked at":              {lockSight{Age: minute, Waited: minute, Took: true, AtWork: true}, lockWait, "at work"},
-		"processes cannot be looked at, for long":    {lockSight{Age: 32 * minute, Waited: 31 * minute, Took: true, AtWork: true}, lockRemove, ""},
+		"processes cannot be looked at, for long":    {lockSight{Age: 32 * minute, Waited: 31 * minute, Took: true, AtWork: true}, lockRefuse, ""},
+		"a killed run's Terraform works on for long": {lockSight{Age: 32 * minute, Waited: 31 * minute, Took: true, Here: true, AtWork: true}, lockRefuse, ""},
 		"nobody says since when":                     {lockSight{Took: true}, lockWait, "30m0s"},
 		"nobody says since when, for long":           {lockSight{Waited: 31 * minute, Took: true}, lockRemove, ""},
 	} {
