@@ -1,6 +1,7 @@
 package autoscale
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -22,7 +23,8 @@ type rooms struct {
 }
 
 func newRooms(hosts []*placement.Instance) *rooms {
-	r := &rooms{hosts: hosts, at: make(map[*placement.Instance]int, len(hosts)), leafs: 1}
+	r := &rooms{hosts: near(hosts), at: make(map[*placement.Instance]int, len(hosts)), leafs: 1}
+	hosts = r.hosts
 	for r.leafs < len(hosts) {
 		r.leafs *= 2
 	}
@@ -40,6 +42,33 @@ func newRooms(hosts []*placement.Instance) *rooms {
 		r.join(n)
 	}
 	return r
+}
+
+// near orders the hosts so that neighbours have about as much room, the fullest first: by CPU in about as many
+// strips as each has hosts, by memory within a strip. Of unlike neighbours the tree would know the CPU of one and
+// the memory of another, and be asked in vain.
+func near(hosts []*placement.Instance) []*placement.Instance {
+	type sized struct {
+		h    *placement.Instance
+		free placement.Resources
+	}
+	of := make([]sized, len(hosts))
+	for k, h := range hosts {
+		of[k] = sized{h, h.Remaining()}
+	}
+	slices.SortStableFunc(of, func(a, b sized) int { return cmp.Compare(a.free.CPU, b.free.CPU) })
+	strip := 1
+	for strip*strip < len(of) {
+		strip++
+	}
+	out := make([]*placement.Instance, 0, len(of))
+	for part := range slices.Chunk(of, strip) {
+		slices.SortStableFunc(part, func(a, b sized) int { return cmp.Compare(a.free.Memory, b.free.Memory) })
+		for _, x := range part {
+			out = append(out, x.h)
+		}
+	}
+	return out
 }
 
 func (r *rooms) join(n int) {
@@ -124,8 +153,8 @@ func merged(wanted []Wanted) []Wanted {
 		name  string
 		needs placement.Resources
 	}
-	at := map[key]int{}
-	var out []Wanted
+	at := make(map[key]int, len(wanted))
+	out := make([]Wanted, 0, len(wanted))
 	for _, w := range wanted {
 		k := key{w.Name, w.Need.Resources}
 		if n, ok := at[k]; ok && sameNeed(&out[n].Need, &w.Need) {

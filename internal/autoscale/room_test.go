@@ -27,6 +27,7 @@ func TestRoomsAreThoseOfAScan(t *testing.T) {
 			a, b = append(a, &one), append(b, &two)
 		}
 		r := newRooms(a)
+		b = near(b) // the same order
 		for k := range draw("tasks", 12) {
 			q := placement.Request{Resources: placement.Resources{CPU: 100 * draw("needs cpu", 8), Memory: 100 * draw("needs memory", 8), ENI: draw("needs eni", 1)}, Group: fmt.Sprint("family:", k)}
 			if draw("attribute", 3) == 0 {
@@ -50,9 +51,12 @@ func TestRoomsAreThoseOfAScan(t *testing.T) {
 				t.Fatalf("%d of %d placed, a scan places %d", got, n, want)
 			}
 		}
-		for k := range a {
-			if a[k].Used != b[k].Used {
-				t.Fatalf("host %d: %+v, a scan %+v", k, a[k].Used, b[k].Used)
+		if len(r.hosts) != len(a) {
+			t.Fatalf("%d hosts of %d", len(r.hosts), len(a))
+		}
+		for k := range b {
+			if r.hosts[k].ID != b[k].ID || r.hosts[k].Used != b[k].Used {
+				t.Fatalf("host %s: %+v, a scan has %s: %+v", r.hosts[k].ID, r.hosts[k].Used, b[k].ID, b[k].Used)
 			}
 		}
 	})
