@@ -23,6 +23,7 @@ type Scaled struct {
 	Desired   int
 	Min, Max  int // of its scalable target, tasks
 	Tracks    []Track
+	Steps     []Stepped
 	Schedules []Bounds
 	Need      placement.Request // of a task
 	Turns     []Turn            // of its size, any order
@@ -38,6 +39,17 @@ type Track struct {
 	NeverIn    bool // DisableScaleIn
 	Slipway    bool // written from slipway.yaml: that is where it is to be changed
 	PolicyName string
+}
+
+// Stepped is a step-scaling policy.
+//
+// Source: https://docs.aws.amazon.com/autoscaling/application/APIReference/API_StepScalingPolicyConfiguration.html
+type Stepped struct {
+	PolicyName string
+	In         bool          // a step makes the service smaller
+	Exact      bool          // ExactCapacity: its steps are sizes
+	Most       int           // the largest of them, tasks; only with Exact
+	Cooldown   time.Duration // for either direction
 }
 
 // Bounds are what a scheduled action makes the minimum and maximum; -1: it leaves it.
@@ -85,6 +97,8 @@ const (
 	QuickIn       Friction = "cooldown"          // scales in faster than an instance comes
 	Oscillates    Friction = "oscillation"       // services and a group went to and fro
 	BadSchedule   Friction = "schedule"          // a schedule's bounds contradict
+	StepsAndTrack Friction = "step-and-target"   // steps shrink what target tracking keeps up
+	StepBeyond    Friction = "step-beyond-max"   // a step to a size that the maximum never lets it reach
 )
 
 // The window in which a group that turned so often oscillates.
@@ -126,6 +140,21 @@ func trackFrictions(v *Scaled, start time.Duration) (out []Warning) {
 			}
 			warn(QuickIn, fmt.Sprintf("raise %s to %s or more", where, 2*start),
 				"service %s may shrink again after %s, but an instance takes %s to come: what its tasks leave is removed and bought back", v.Service, t.ScaleIn, start)
+		}
+	}
+	for _, p := range v.Steps {
+		remove := fmt.Sprintf("aws application-autoscaling delete-scaling-policy --service-namespace ecs --scalable-dimension ecs:service:DesiredCount --resource-id service/CLUSTER/%s --policy-name %s", v.Service, p.PolicyName)
+		if p.In && p.Cooldown < start {
+			warn(QuickIn, fmt.Sprintf("raise Cooldown of policy %s to %s or more, or let target tracking do it: %s", p.PolicyName, 2*start, remove),
+				"service %s may shrink again %s after a step of policy %s, but an instance takes %s to come: what its tasks leave is removed and bought back", v.Service, p.Cooldown, p.PolicyName, start)
+		}
+		if (p.In || p.Exact) && len(v.Tracks) > 0 {
+			warn(StepsAndTrack, "let one of them decide; target tracking shrinks by itself: "+remove,
+				"service %s is made smaller by steps of policy %s, which knows nothing of its target tracking (%s): what one removes the other adds, and instances with it", v.Service, p.PolicyName, v.Tracks[0].PolicyName)
+		}
+		if most, by := v.most(); p.Exact && p.Most > most {
+			warn(StepBeyond, fmt.Sprintf("raise the maximum to %d, or lower the step", p.Most),
+				"policy %s steps service %s to %d tasks, but %s is %d: it never gets there", p.PolicyName, v.Service, p.Most, by, most)
 		}
 	}
 	for _, b := range v.Schedules {

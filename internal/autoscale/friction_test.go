@@ -53,6 +53,19 @@ func TestFrictions(t *testing.T) {
 		{"quicker than an instance", State{Hosts: hosts(4), Groups: group(2)}, one(func(v *Scaled) { v.Tracks[0].ScaleIn = time.Minute }), QuickIn, "web", []string{"after 1m0s", "takes 2m0s", "raise ScaleInCooldown of policy p to 4m0s"}},
 		{"from slipway.yaml", State{}, one(func(v *Scaled) { v.Tracks[0].ScaleIn, v.Tracks[0].Slipway = time.Minute, true }), QuickIn, "web", []string{"raise in_cooldown in slipway.yaml"}},
 		{"it never shrinks", State{Hosts: hosts(4), Groups: group(2)}, one(func(v *Scaled) { v.Tracks[0].ScaleIn, v.Tracks[0].NeverIn = 0, true }), "", "", nil},
+		{"steps out alone", State{Hosts: hosts(4), Groups: group(2)}, one(func(v *Scaled) { v.Steps = []Stepped{{PolicyName: "burst"}} }), "", "", nil},
+		{"steps in, calmly, without tracking", State{Hosts: hosts(4), Groups: group(2)}, one(func(v *Scaled) {
+			v.Tracks, v.Steps = nil, []Stepped{{PolicyName: "queue", In: true, Cooldown: 5 * time.Minute}}
+		}), "", "", nil},
+		{"steps in, quickly", State{Hosts: hosts(4), Groups: group(2)}, one(func(v *Scaled) {
+			v.Tracks, v.Steps = nil, []Stepped{{PolicyName: "queue", In: true, Cooldown: time.Minute}}
+		}), QuickIn, "web", []string{"1m0s after a step of policy queue", "raise Cooldown of policy queue to 4m0s"}},
+		{"steps in beside tracking", State{Hosts: hosts(4), Groups: group(2)}, one(func(v *Scaled) {
+			v.Steps = []Stepped{{PolicyName: "queue", In: true, Cooldown: 5 * time.Minute}}
+		}), StepsAndTrack, "web", []string{"steps of policy queue", "target tracking (p)", "--resource-id service/CLUSTER/web --policy-name queue"}},
+		{"steps to a size beyond the maximum", State{Hosts: hosts(4), Groups: group(2)}, one(func(v *Scaled) {
+			v.Tracks, v.Steps = nil, []Stepped{{PolicyName: "fair", Exact: true, Most: 20}}
+		}), StepBeyond, "web", []string{"to 20 tasks, but its maximum is 8", "raise the maximum to 20"}},
 		{"managed", State{Hosts: hosts(4), Groups: []Group{{Name: "g", Type: "m7i.large", Max: 2, Desired: 1, Instances: 1, Managed: true}}}, own(GroupScaling{Provider: "cp", NewProtected: true}), TwoSizers, "g", []string{"capacity provider cp", "--name cp", "status=DISABLED"}},
 		{"protected", State{Hosts: hosts(4), Groups: group(2)}, own(GroupScaling{NewProtected: true}), AllProtected, "g", []string{"never removes one", "--no-new-instances-protected-from-scale-in"}},
 		{"its own policy", State{Hosts: hosts(4), Groups: group(2)}, own(GroupScaling{Policies: []string{"cpu50"}}), OwnPolicy, "g", []string{"(cpu50)", "delete-policy --auto-scaling-group-name g --policy-name cpu50"}},

@@ -99,6 +99,9 @@ func (p *scalersPort) services(ctx context.Context, cluster string, f *fleet, x 
 				t.Slipway = strings.HasPrefix(t.PolicyName, policyPrefix)
 				v.Tracks = append(v.Tracks, t)
 			}
+			if v, c := mine(pol.ResourceId), pol.StepScalingPolicyConfiguration; v != nil && c != nil {
+				v.Steps = append(v.Steps, steppedOf(aws.ToString(pol.PolicyName), c))
+			}
 		}
 	}
 	schedules := aas.NewDescribeScheduledActionsPaginator(p.aas, &aas.DescribeScheduledActionsInput{ServiceNamespace: aastypes.ServiceNamespaceEcs})
@@ -131,6 +134,23 @@ func orNone(n *int32) int {
 
 func onInstances(s types.Service) bool {
 	return s.LaunchType != types.LaunchTypeFargate && s.SchedulingStrategy != types.SchedulingStrategyDaemon && !fargateStrategy(s)
+}
+
+// steppedOf is a step-scaling policy in the autoscaler's terms.
+func steppedOf(name string, c *aastypes.StepScalingPolicyConfiguration) autoscale.Stepped {
+	s := autoscale.Stepped{PolicyName: name, Exact: c.AdjustmentType == aastypes.AdjustmentTypeExactCapacity, Cooldown: 300 * time.Second} // where none is said
+	if c.Cooldown != nil {
+		s.Cooldown = time.Duration(*c.Cooldown) * time.Second
+	}
+	for _, a := range c.StepAdjustments {
+		by := int(aws.ToInt32(a.ScalingAdjustment))
+		if s.Exact {
+			s.Most = max(s.Most, by)
+		} else if by < 0 {
+			s.In = true
+		}
+	}
+	return s
 }
 
 // trackOf is a policy in the autoscaler's terms.

@@ -32,6 +32,12 @@ func TestWarnings(t *testing.T) {
 	scale("loose", 3, aastypes.MetricTypeECSServiceAverageCPUUtilization, nil)
 	must[aas.PutScheduledActionOutput](t)(scaler.PutScheduledAction(ctx, &aas.PutScheduledActionInput{ServiceNamespace: "ecs", ResourceId: aws.String("service/" + cluster + "/web"), ScalableDimension: aastypes.ScalableDimensionECSServiceDesiredCount,
 		ScheduledActionName: aws.String("sale"), Schedule: aws.String("cron(0 9 * * ? *)"), ScalableTargetAction: &aastypes.ScalableTargetAction{MaxCapacity: aws.Int32(600)}}))
+	step := func(service, name, kind string, by int32, cooldown *int32) {
+		must[aas.PutScalingPolicyOutput](t)(scaler.PutScalingPolicy(ctx, &aas.PutScalingPolicyInput{ServiceNamespace: "ecs", ResourceId: aws.String("service/" + cluster + "/" + service), ScalableDimension: aastypes.ScalableDimensionECSServiceDesiredCount, PolicyName: &name, PolicyType: aastypes.PolicyTypeStepScaling,
+			StepScalingPolicyConfiguration: &aastypes.StepScalingPolicyConfiguration{AdjustmentType: aastypes.AdjustmentType(kind), Cooldown: cooldown, StepAdjustments: []aastypes.StepAdjustment{{MetricIntervalUpperBound: aws.Float64(0), ScalingAdjustment: &by}}}}))
+	}
+	step("web", "calm", "ChangeInCapacity", -1, nil) // 300 s where none is said
+	step("loose", "fair", "ExactCapacity", 9, nil)
 	must[autoscaling.PutScalingPolicyOutput](t)(w.as.PutScalingPolicy(ctx, &autoscaling.PutScalingPolicyInput{AutoScalingGroupName: aws.String(group), PolicyName: aws.String("up"), PolicyType: aws.String("SimpleScaling"), AdjustmentType: aws.String("ChangeInCapacity"), ScalingAdjustment: aws.Int32(1)}))
 	must[autoscaling.PutScheduledUpdateGroupActionOutput](t)(w.as.PutScheduledUpdateGroupAction(ctx, &autoscaling.PutScheduledUpdateGroupActionInput{AutoScalingGroupName: aws.String(group), ScheduledActionName: aws.String("night"), Recurrence: aws.String("0 22 * * *"), DesiredCapacity: aws.Int32(1)}))
 	must[ecs.CreateCapacityProviderOutput](t)(w.ecs.CreateCapacityProvider(ctx, &ecs.CreateCapacityProviderInput{Name: aws.String("cp"), AutoScalingGroupProvider: &ecstypes.AutoScalingGroupProvider{AutoScalingGroupArn: w.describe().AutoScalingGroupARN,
@@ -54,6 +60,8 @@ func TestWarnings(t *testing.T) {
 		autoscale.NoRoom:        "service web may grow to 600 tasks (the maximum of its schedule sale)",
 		autoscale.NoReservation: "service loose is scaled on CPU",
 		autoscale.QuickIn:       "service web may shrink again after 30s",
+		autoscale.StepsAndTrack: "which knows nothing of its target tracking (slipway-x)",
+		autoscale.StepBeyond:    "policy fair steps service loose to 9 tasks, but its maximum is 3",
 		autoscale.TwoSizers:     "capacity provider cp",
 		autoscale.OwnPolicy:     "(up)",
 		autoscale.OwnSchedule:   "(night)",
@@ -62,13 +70,16 @@ func TestWarnings(t *testing.T) {
 			t.Errorf("%s: %+v; want %q", kind, got[kind], want)
 		}
 	}
-	if len(got) != 6 {
+	if len(got) != 8 {
 		t.Errorf("%+v", got)
 	}
 
 	// What each warning says to do ends it.
 	must[autoscaling.DeletePolicyOutput](t)(w.as.DeletePolicy(ctx, &autoscaling.DeletePolicyInput{AutoScalingGroupName: aws.String(group), PolicyName: aws.String("up")}))
 	must[autoscaling.DeleteScheduledActionOutput](t)(w.as.DeleteScheduledAction(ctx, &autoscaling.DeleteScheduledActionInput{AutoScalingGroupName: aws.String(group), ScheduledActionName: aws.String("night")}))
+	for service, name := range map[string]string{"web": "calm", "loose": "fair"} {
+		must[aas.DeleteScalingPolicyOutput](t)(scaler.DeleteScalingPolicy(ctx, &aas.DeleteScalingPolicyInput{ServiceNamespace: "ecs", ResourceId: aws.String("service/" + cluster + "/" + service), ScalableDimension: aastypes.ScalableDimensionECSServiceDesiredCount, PolicyName: &name}))
+	}
 	must[ecs.UpdateCapacityProviderOutput](t)(w.ecs.UpdateCapacityProvider(ctx, &ecs.UpdateCapacityProviderInput{Name: aws.String("cp"), AutoScalingGroupProvider: &ecstypes.AutoScalingGroupProviderUpdate{ManagedScaling: &ecstypes.ManagedScaling{Status: ecstypes.ManagedScalingStatusDisabled}}}))
 	scale("web", 100, aastypes.MetricTypeECSServiceAverageCPUUtilization, aws.Int32(240))
 	must[aas.DeleteScheduledActionOutput](t)(scaler.DeleteScheduledAction(ctx, &aas.DeleteScheduledActionInput{ServiceNamespace: "ecs", ResourceId: aws.String("service/" + cluster + "/web"), ScalableDimension: aastypes.ScalableDimensionECSServiceDesiredCount, ScheduledActionName: aws.String("sale")}))
