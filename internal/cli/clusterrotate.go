@@ -22,7 +22,7 @@ type rotateFlags struct {
 	plan, detach                   bool
 	pause, resume, abort, rollback bool
 	checkpoints                    []int
-	alarms                         []string
+	alarms, budgets                []string
 	bake, deadline, join, every    time.Duration
 	onDeadline, onFailure          string
 	ignoreServices                 bool
@@ -65,6 +65,7 @@ join the cluster.
 	fl.StringVar(&f.version, "to-version", "", "launch template version, $Latest or $Default; default: what the group launches now")
 	fl.StringVar(&f.image, "ami", "", "machine image: a launch template version with it is made if there is none")
 	fl.StringVar(&f.surge, "surge", "10%", "instances more than usual at a time, a number or percent (rounded up); 0: one by one, in place")
+	fl.StringArrayVar(&f.budgets, "budget", nil, "how many instances with tasks may go at a time, as with 'slipway controller run', whose own rules hold when it does the work: 2, 10%, or '0 mon-fri 08:00-18:00 Europe/Berlin'; repeatable")
 	fl.BoolVar(&f.plan, "plan", false, "only show the steps")
 	fl.BoolVar(&f.detach, "detach", false, "only write the wish down; 'slipway controller run' does it")
 	fl.BoolVar(&f.pause, "pause", false, "begin nothing new")
@@ -129,6 +130,9 @@ func (f *rotateFlags) run(cmd *cobra.Command) error {
 		return err
 	}
 	ctx, e := cmd.Context(), cloud.Rotate(f.cluster)
+	if e.Budgets, err = instanceBudgets(f.budgets); err != nil {
+		return err
+	}
 	if f.group == "" {
 		names, err := cloud.Groups(ctx, f.cluster)
 		switch {

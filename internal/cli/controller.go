@@ -134,6 +134,7 @@ func newController(cloud *awscloud.Cloud, cluster string, cfg autoscale.Config, 
 		counts: map[string]int{}, gauges: map[string]float64{}, last: map[string]string{}, warnings: map[string]string{}}
 	c.lease = cloud.Lease(cluster, fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:8]), 30*time.Second)
 	c.scale.DryRun = dryRun
+	c.rotate.Budgets = cfg.Budgets
 	c.drain.Report = func(a drain.Action, err error) {
 		c.count("drain_" + string(a.Kind))
 		args := []any{"cluster", cluster, "action", a.Kind, "instance", a.EC2ID, "why", a.Why}

@@ -17,7 +17,8 @@ and, if it does not hold always, the days, hours and time zone (IANA; without on
 may be given again; of the rules in force the strictest holds. Without one that holds always a tenth of the
 instances may go, but two. Hours are by the wall clock of the zone, also on days when clocks are changed,
 and may go past midnight. --service-budget NAME=… is the same of a service's tasks. Instances without tasks
-go at any time; what AWS takes back, a group terminates or people drain is limited by no budget.`
+go at any time; what AWS takes back, a group terminates or people drain is limited by no budget. A rotation
+goes by the rules that are given, in each group, beside its surge.`
 
 // budgetFlags are rules of disruption as they are given.
 type budgetFlags struct{ all, services []string }
@@ -27,14 +28,22 @@ func (b *budgetFlags) add(f *pflag.FlagSet) {
 	f.StringArrayVar(&b.services, "service-budget", nil, "how many tasks of a service may move at a time: NAME=1, or 'NAME=0 sat,sun'; repeatable")
 }
 
-// read checks the rules and sets them.
-func (b *budgetFlags) read(cfg *autoscale.Config) error {
-	for _, text := range b.all {
+// instanceBudgets reads rules about instances.
+func instanceBudgets(texts []string) (out []capacity.Disruption, err error) {
+	for _, text := range texts {
 		d, err := capacity.ParseDisruption(text, time.LoadLocation)
 		if err != nil {
-			return badInput("--budget: %v", err)
+			return nil, badInput("--budget: %v", err)
 		}
-		cfg.Budgets = append(cfg.Budgets, d)
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// read checks the rules and sets them.
+func (b *budgetFlags) read(cfg *autoscale.Config) (err error) {
+	if cfg.Budgets, err = instanceBudgets(b.all); err != nil {
+		return err
 	}
 	for _, text := range b.services {
 		name, rule, ok := strings.Cut(text, "=")

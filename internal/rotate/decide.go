@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/slipway-ecs/slipway/internal/capacity"
 )
 
 // Action is one call to be made. Each may be made again without harm.
@@ -204,7 +206,11 @@ func (d *decider) advance() {
 		d.finish()
 		return
 	}
-	if want := d.r.Base + min(max(surge, 0), len(d.old)); d.g.Desired < want && d.r.Phase == Running {
+	frozen := d.frozen()
+	if frozen { // what comes now would only cost
+		d.wait("a disruption budget lets none of its instances go now")
+	}
+	if want := d.r.Base + min(max(surge, 0), len(d.old)); d.g.Desired < want && d.r.Phase == Running && !frozen {
 		d.act(Action{Kind: SetDesired, To: want, Why: fmt.Sprintf("%d new instances come before old ones go", want-d.g.Desired)})
 	}
 	for _, m := range d.old {
@@ -296,12 +302,20 @@ func (d *decider) drain(n int) {
 		}
 	}
 	excess := d.g.Desired - d.r.Base
+	budget, held := d.budget(), 0
 	for _, m := range d.old {
 		if n <= 0 {
-			return
+			break
 		}
 		if m.Marked || m.Lifecycle != "InService" {
 			continue
+		}
+		if m.Tasks > 0 && budget != capacity.NoLimit {
+			if budget <= 0 {
+				held++
+				continue
+			}
+			budget--
 		}
 		drop := unmarked <= excess-dropping // the last ones have their successors already
 		d.mark(m, drop, fmt.Sprintf("it is of version %s", m.Version))
@@ -312,6 +326,25 @@ func (d *decider) drain(n int) {
 		d.p.Draining++
 		n--
 	}
+	if held > 0 {
+		d.wait("%d instances with tasks wait for a disruption budget", held)
+	}
+}
+
+// budget is how many more members with tasks may go now; NoLimit where no rule in force says.
+func (d *decider) budget() int {
+	leaving := 0
+	for _, m := range d.old {
+		if m.Marked && m.Tasks > 0 {
+			leaving++
+		}
+	}
+	return capacity.Allowed(d.g.Budgets, len(d.g.Members), leaving, d.now)
+}
+
+// frozen says that budgets let none of the members go that are left.
+func (d *decider) frozen() bool {
+	return capacity.Frozen(d.g.Budgets, d.now) != nil && !slices.ContainsFunc(d.old, func(m *Member) bool { return m.Marked || m.Tasks == 0 })
 }
 
 func (d *decider) mark(m *Member, drop bool, why string) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/slipway-ecs/slipway/internal/capacity"
 )
 
 // Observer sees the groups of a cluster; of those without a rotation the members may be left out.
@@ -41,6 +43,8 @@ type Engine struct {
 	Instances Instances
 	Clock     Clock
 	Cluster   string
+	// Budgets hold for each group; none: the surge alone says how many go at a time.
+	Budgets []capacity.Disruption
 	// Report, if set, is told of each action and how it went.
 	Report func(Action, error)
 }
@@ -53,7 +57,7 @@ func (e *Engine) Look(ctx context.Context) ([]Plan, error) {
 	}
 	var plans []Plan
 	for k := range groups {
-		if groups[k].Rotation != nil {
+		if groups[k].Budgets = e.Budgets; groups[k].Rotation != nil {
 			plans = append(plans, Decide(&groups[k], e.Clock.Now()))
 		}
 	}
@@ -120,6 +124,7 @@ func (e *Engine) Propose(ctx context.Context, group string, want Rotation) (*Gro
 	if g.Rotation != nil {
 		return g, fmt.Errorf("group %s: %w, to version %s: --pause, --abort or --rollback it first", group, ErrBusy, g.Rotation.To)
 	}
+	g.Budgets = e.Budgets
 	want.Base, want.Phase, want.Began, want.Total = g.Desired, Running, e.Clock.Now(), 0
 	for k := range g.Members {
 		if m := &g.Members[k]; !m.Right {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/slipway-ecs/slipway/internal/capacity"
 )
 
 // Pace is how long things take.
@@ -102,6 +104,10 @@ func Forecast(g Group, now time.Time, pace Pace) (steps []Step, length time.Dura
 			continue
 		}
 		if r.Reached.IsZero() && len(events) == 0 {
+			if later, ok := thaw(&g, now); ok {
+				now = later
+				continue
+			}
 			return steps, now.Sub(begin), p.Waits
 		}
 		next := r.Reached.Add(r.Bake)
@@ -122,4 +128,18 @@ func Forecast(g Group, now time.Time, pace Pace) (steps []Step, length time.Dura
 		}
 	}
 	return steps, now.Sub(begin), []string{"it does not come to an end"}
+}
+
+// thaw is when a disruption budget that lets nothing go now lets something go: windows come again each week.
+func thaw(g *Group, now time.Time) (time.Time, bool) {
+	const look = 5 * time.Minute
+	if capacity.Frozen(g.Budgets, now) == nil {
+		return now, false
+	}
+	for at := now.Truncate(look).Add(look); at.Sub(now) <= 8*24*time.Hour; at = at.Add(look) {
+		if capacity.Frozen(g.Budgets, at) == nil {
+			return at, true
+		}
+	}
+	return now, false
 }

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/slipway-ecs/slipway/internal/capacity"
 )
 
 // Group is an Auto Scaling group of container instances as it is seen at one moment.
@@ -25,6 +27,7 @@ type Group struct {
 	Members           []Member
 	Rotation          *Rotation // nil: none is under way
 	Health            Health
+	Budgets           []capacity.Disruption // rules of how many members with tasks may be on their way out at a time
 }
 
 // Member is an instance of the group.

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"github.com/slipway-ecs/slipway/internal/capacity"
 )
 
 var now = time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
@@ -59,6 +61,14 @@ func TestDecide(t *testing.T) {
 		{"what has to wait comes last", groupOf(4, 0, 1, 9), 0, func(g *Group) { surged(g, 1); g.Members[0].Hard = "100/100" }, "drain i-03", ""},
 		{"the last ones have successors", groupOf(4, 3, 1, 9), 0, func(g *Group) { surged(g, 1) }, "drop i-03", ""},
 		{"at the maximum in place", groupOf(4, 0, 2, 4), 0, func(g *Group) { g.Version = "2" }, "drain i-00", "may have 4 instances at most"},
+		{"a budget of one", groupOf(6, 0, 4, 10), 0, func(g *Group) { surged(g, 4); g.Budgets = rules("1") }, "drain i-00; drain i-03; drop i-04", "3 instances with tasks wait for a disruption budget"},
+		{"a budget that is used", groupOf(6, 0, 4, 10), 0, func(g *Group) {
+			surged(g, 4)
+			g.Budgets, g.Members[3].Marked = rules("1"), true
+		}, "drain i-00; drop i-04", "wait for a disruption budget"},
+		{"a part of all", groupOf(6, 0, 4, 10), 0, func(g *Group) { surged(g, 4); g.Budgets = rules("20%") }, "drain i-00; drain i-03; drop i-04; drop i-01", ""},
+		{"nothing may go now", groupOf(4, 1, 2, 9), 0, func(g *Group) { g.Version, g.Budgets = "2", rules("0 wed 11:00-13:00") }, "", "lets none of its instances go now"},
+		{"but at another hour", groupOf(4, 1, 2, 9), 2 * time.Hour, func(g *Group) { g.Version, g.Budgets = "2", rules("0 wed 11:00-13:00") }, "set-desired 6", ""},
 		{"paused", groupOf(4, 0, 2, 9), 0, func(g *Group) { g.Version, g.Rotation.Phase = "2", Paused }, "", "it is paused"},
 		{"services not well", groupOf(4, 0, 1, 9), 0, func(g *Group) { surged(g, 1); g.Health.Services = []string{"web has 3 of 4"} }, "", "web has 3 of 4"},
 		{"alarm", groupOf(4, 0, 1, 9), 0, func(g *Group) { surged(g, 1); g.Health.Alarms = []string{"5xx"} }, "save paused", "5xx is in ALARM"},
@@ -117,6 +127,18 @@ func TestDecide(t *testing.T) {
 	}
 }
 
+// rules are budgets as they are given on the command line.
+func rules(texts ...string) (out []capacity.Disruption) {
+	for _, text := range texts {
+		d, err := capacity.ParseDisruption(text, time.LoadLocation)
+		if err != nil {
+			panic(err)
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
 // surged gives the group its new instances.
 func surged(g *Group, n int) {
 	g.Version = "2"
@@ -133,6 +155,10 @@ func TestNeverFewerThanBefore(t *testing.T) {
 		n := rapid.IntRange(1, 25).Draw(t, "instances")
 		g := groupOf(n, rapid.IntRange(0, n).Draw(t, "right"), rapid.IntRange(1, 6).Draw(t, "surge"), n+10)
 		g.Rotation.Checkpoints = rapid.SampledFrom([][]int{nil, {10}, {30, 60}}).Draw(t, "checkpoints")
+		most := rapid.IntRange(0, 3).Draw(t, "budget") // 0: none
+		if most > 0 {
+			g.Budgets = rules(fmt.Sprint(most))
+		}
 		change := rapid.SampledFrom([]string{"", "", "pause", "rollback", "abort"}).Draw(t, "change")
 		at := rapid.IntRange(0, 40).Draw(t, "at")
 		clock, made := now, 0
@@ -189,11 +215,17 @@ func TestNeverFewerThanBefore(t *testing.T) {
 					return
 				}
 			}
-			taking := 0
+			taking, leaving := 0, 0
 			for _, m := range g.Members {
 				if m.Ready && !m.Marked {
 					taking++
 				}
+				if m.Marked && m.Tasks > 0 {
+					leaving++
+				}
+			}
+			if most > 0 && change != "abort" && change != "rollback" && leaving > most {
+				t.Fatalf("%d instances with tasks are on their way out, %d may be", leaving, most)
 			}
 			if taking < n {
 				t.Fatalf("only %d of %d instances take tasks", taking, n)
@@ -230,5 +262,29 @@ func TestForecast(t *testing.T) {
 	}
 	if drains != 27 || blocked != nil || length < 30*time.Minute || length > time.Hour {
 		t.Errorf("%d drains in %s, %v", drains, length, blocked)
+	}
+}
+
+// Where a budget lets nothing go in working hours, the forecast goes on in the evening.
+func TestForecastWithWindows(t *testing.T) {
+	g := groupOf(6, 0, 2, 9)
+	g.Budgets = rules("0 mon-fri 08:00-18:00", "1")
+	steps, length, blocked := Forecast(*g, now, Pace{Launch: time.Minute, Drain: 30 * time.Minute})
+	var first time.Duration
+	drains := 0
+	for _, s := range steps {
+		if s.Action.Kind == Drain && s.Action.Member.Tasks > 0 {
+			if drains == 0 {
+				first = s.At
+			}
+			drains++
+		}
+	}
+	if drains != 4 || blocked != nil || first < 6*time.Hour || length < 8*time.Hour || length > 9*time.Hour {
+		t.Errorf("%d drains, the first after %s, all in %s, %v", drains, first, length, blocked)
+	}
+	g.Budgets = rules("0")
+	if _, _, blocked := Forecast(*g, now, Usual); len(blocked) == 0 {
+		t.Error("a budget of nothing at all ends")
 	}
 }
