@@ -136,6 +136,32 @@ func (c *Cloud) Replicates(ctx context.Context, source, repository, account, reg
 	return false, nil
 }
 
+// ReplicaIn finds which of the accounts that the registry replicates to in a region has a repository with an
+// address; "" is none that can be seen: another account must allow ecr:DescribeRepositories. It is for
+// addresses that do not say the account.
+func (c *Cloud) ReplicaIn(ctx context.Context, name, uri, region string) (account string, err error) {
+	out, err := ecr.NewFromConfig(c.cfg).DescribeRegistry(ctx, &ecr.DescribeRegistryInput{})
+	if err != nil {
+		return "", fmt.Errorf("asking what the registry replicates: %w", err)
+	}
+	if out.ReplicationConfiguration == nil {
+		return "", nil
+	}
+	there := ecr.NewFromConfig(c.cfg, func(o *ecr.Options) { o.Region = region })
+	for _, rule := range out.ReplicationConfiguration.Rules {
+		for _, d := range rule.Destinations {
+			if aws.ToString(d.Region) != region {
+				continue
+			}
+			seen, err := there.DescribeRepositories(ctx, &ecr.DescribeRepositoriesInput{RegistryId: d.RegistryId, RepositoryNames: []string{name}})
+			if err == nil && len(seen.Repositories) == 1 && aws.ToString(seen.Repositories[0].RepositoryUri) == uri {
+				return aws.ToString(d.RegistryId), nil
+			}
+		}
+	}
+	return "", nil
+}
+
 // Replication is how far ECR is with copying an image to another registry. Without a status it does not copy it.
 type Replication struct{ Status, Failure string }
 

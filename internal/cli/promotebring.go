@@ -126,8 +126,27 @@ func (pr *project) replicable(ctx context.Context, repo, own, env string) (sourc
 	if source, ok = pr.placeOf(ctx, repo, ""); !ok {
 		return source, to, false
 	}
-	to, ok = pr.placeOf(ctx, own, target.Region)
+	if to, ok = pr.placeOf(ctx, own, target.Region); !ok {
+		to, ok = pr.replicaOf(ctx, source, own, target.Region)
+	}
 	return source, to, ok && source.name == to.name && source != to
+}
+
+// replicaOf is the place of a repository of another account, whose address does not say which.
+func (pr *project) replicaOf(ctx context.Context, source ecrPlace, own, region string) (ecrPlace, bool) {
+	ref, err := image.ParseReference(own)
+	if err != nil {
+		return ecrPlace{}, false
+	}
+	cloud, err := pr.cloudIn(ctx, source.region)
+	if err != nil {
+		return ecrPlace{}, false
+	}
+	if region == "" {
+		region = pr.cloud.Region()
+	}
+	account, err := cloud.ReplicaIn(ctx, ref.Repository, own, region)
+	return ecrPlace{account, region, ref.Repository}, err == nil && account != ""
 }
 
 // placeOf is by the address ECR gives repositories. One that has none of these (the local AWS's) is asked itself,

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
 
@@ -101,5 +102,49 @@ func TestPromotionToAnotherRegion(t *testing.T) {
 	w.slipway("deploy", "qa1", "--image", string(third))
 	if said := promote(); !strings.Contains(said, "pushed before the rule") || !strings.Contains(said, "copying "+third.Short()) {
 		t.Errorf("an image from before the rule:\n%s", said)
+	}
+}
+
+// Production's images are in another account, which lets this one replicate to it and push there.
+func TestPromotionToAnotherAccount(t *testing.T) {
+	w := newWorks(t)
+	ctx := t.Context()
+	const account = "222222222222"
+	here := ecr.NewFromConfig(w.aws.Config)
+	there := ecr.NewFromConfig(w.aws.Config, func(o *ecr.Options) {
+		o.Credentials = credentials.NewStaticCredentialsProvider(account, "test", "")
+	})
+	allowed := `{"Version":"2012-10-17","Statement":[{"Sid":"push","Effect":"Allow","Principal":{"AWS":"arn:aws:iam::000000000000:root"},"Action":"ecr:*"}]}`
+	made, err := there.CreateRepository(ctx, &ecr.CreateRepositoryInput{RepositoryName: aws.String("app")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := *made.Repository.RepositoryUri
+	if _, err := there.SetRepositoryPolicy(ctx, &ecr.SetRepositoryPolicyInput{RepositoryName: aws.String("app"), PolicyText: &allowed}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := here.PutReplicationConfiguration(ctx, &ecr.PutReplicationConfigurationInput{ReplicationConfiguration: &ecrtypes.ReplicationConfiguration{Rules: []ecrtypes.ReplicationRule{{
+		Destinations: []ecrtypes.ReplicationDestination{{Region: aws.String("us-east-1"), RegistryId: aws.String(account)}}}}}}); err != nil {
+		t.Fatal(err)
+	}
+	definition := strings.Replace(fmt.Sprintf(worksDefinition, w.uri), "prod: { count: 1 }", fmt.Sprintf("prod: { count: 1, repository: %q }", own), 1)
+	if err := os.WriteFile(filepath.Join(w.dir, "slipway.yaml"), []byte(definition), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	// The account does not let this one replicate yet: what ECR says is told, and the image is copied.
+	first := w.release(commitA, "v1")
+	localtest.Eventually(t, "ECR gives up", func() bool {
+		out, err := here.DescribeImageReplicationStatus(ctx, &ecr.DescribeImageReplicationStatusInput{RepositoryName: aws.String("app"), ImageId: &ecrtypes.ImageIdentifier{ImageDigest: aws.String(string(first))}})
+		return err == nil && len(out.ReplicationStatuses) == 1 && out.ReplicationStatuses[0].Status == ecrtypes.ReplicationStatusFailed
+	})
+	w.slipway("deploy", "qa1", "--image", "v1")
+	r := w.start("ci@example.com", "promote", "--from", "qa1", "--to", "prod")
+	if code := r.wait(); code != cli.ExitOK || !strings.Contains(r.said.String(), "ECR could not replicate it: ") || !strings.Contains(r.said.String(), "copying "+first.Short()) {
+		t.Fatalf("exit %d\n%s", code, r.said.String())
+	}
+	seen, err := w.cloud.Deploy().Read(ctx, deploy.Ref{Cluster: "main", Service: "app-prod"})
+	if err != nil || seen.Image != own+"@"+string(first) {
+		t.Errorf("prod runs %s, its repository is %s (%v)", seen.Image, own, err)
 	}
 }
