@@ -19,7 +19,7 @@ type protectedJSON struct {
 	Why         string `json:"why"`
 }
 
-// judge says of each image whether the policy leaves it, now.
+// judge says of each image whether the policy leaves it, now and when newer images have come or time has passed.
 func (p *protection) judge(policy lifecycle.Policy, images []lifecycle.Image, g release.Guard) {
 	result := lifecycle.Evaluate(policy, images, g.Now())
 	why, gone := map[string]string{}, map[string]bool{}
@@ -29,6 +29,15 @@ func (p *protection) judge(policy lifecycle.Policy, images []lifecycle.Image, g 
 	for _, list := range [][]lifecycle.Marked{result.Expired, result.Transitioned} {
 		for _, m := range list {
 			why[m.Image.Digest], gone[m.Image.Digest] = m.Why(), true
+		}
+	}
+	var uses []lifecycle.Use
+	for _, x := range p.Protected {
+		uses = append(uses, lifecycle.Use{Image: x.ImageDigest, By: "protected"})
+	}
+	for _, o := range lifecycle.Ahead(result, policy, images, uses) {
+		if o.Newer < protectedAtMost/2 { // else it is by a rule that keeps more than there can be
+			why[o.Image.Digest], gone[o.Image.Digest] = "it "+o.String(), true
 		}
 	}
 	for i := range p.Protected {

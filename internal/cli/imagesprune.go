@@ -230,8 +230,8 @@ func newImagesProtectCommand() *cobra.Command {
 		Use:   "protect REF...",
 		Short: "Give images a tag that keeps them, and check that the lifecycle policy keeps it",
 		Long: `Tags each image keep_<its digest> (or --tag) and evaluates the repository's lifecycle policy again.
-If the policy would take the image still, it says so with exit code 6 and shows the rule that is
-missing; --add-rule puts that rule first in the repository's policy.`,
+If the policy would take the image still, now or when newer ones have come, it says so with exit
+code 6 and shows the rule that is missing; --add-rule puts that rule first in the repository's policy.`,
 		Example: "  slipway images protect v1.4.2 --repository iplookup",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -299,7 +299,7 @@ missing; --add-rule puts that rule first in the repository's policy.`,
 				}
 			}
 			if out.Taken() {
-				return exitWith(ExitRefused, fmt.Errorf("the lifecycle policy would take images that were to be protected, whatever their tags; run it again with --add-rule, or use this policy:\n%s", keepFirst(out.Rules).Text()))
+				return exitWith(ExitRefused, fmt.Errorf("the lifecycle policy would take images that were to be protected, now or later, whatever their tags; run it again with --add-rule, or use this policy:\n%s", keepFirst(out.Rules).Text()))
 			}
 			return nil
 		},

@@ -157,6 +157,20 @@ func TestPruneAndProtect(t *testing.T) {
 	if code, out, stderr := slipway(t, "images", "protect", "v1", "-r", "app"); code != cli.ExitOK || !strings.Contains(out, "keep_"+running.Hex()[:12]) {
 		t.Errorf("protect: exit %d\n%s%s", code, out, stderr)
 	}
+	// A policy that takes nothing today would take it after the next push.
+	const newestTwo = `{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":2},"action":{"type":"expire"}}]}`
+	if err := s.cloud.PutLifecyclePolicy(t.Context(), "app", newestTwo); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, stderr := slipway(t, "images", "protect", "v1", "-r", "app"); code != cli.ExitRefused || !strings.Contains(out, "after 1 newer images") || !strings.Contains(stderr, "--add-rule") {
+		t.Errorf("protect under a policy that counts: exit %d\n%s%s", code, out, stderr)
+	}
+	if code, out, stderr := slipway(t, "images", "protect", "v1", "-r", "app", "--add-rule"); code != cli.ExitOK {
+		t.Errorf("protect with a rule: exit %d\n%s%s", code, out, stderr)
+	}
+	if code, out, stderr := slipway(t, "images", "protect", "v1", "-r", "app"); code != cli.ExitOK {
+		t.Errorf("protect under that rule: exit %d\n%s%s", code, out, stderr)
+	}
 	code, out, _ = slipway(t, "image", "show", "keep_"+running.Hex()[:12], "-r", "app")
 	if code != cli.ExitOK || !strings.Contains(out, string(running)) {
 		t.Errorf("show: exit %d\n%s", code, out)
