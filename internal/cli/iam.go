@@ -28,6 +28,7 @@ func newIAMCommand() *cobra.Command {
 		{"ci", "The policy of the CI that builds, tags and pushes images", iampolicy.CI},
 		{"deployer", "The policy of who deploys, promotes, operates and removes the service", iampolicy.Deployer},
 		{"controller", "The policy of the controller that scales and drains the cluster", iampolicy.Controller},
+		{"images", "The policy of who lists, protects and prunes images", iampolicy.Images},
 		{"execution", "The policy of the role with which ECS starts the service's tasks", iampolicy.Execution},
 	} {
 		cmd.AddCommand(newIAMPolicyCommand(k.name, k.short, k.policy))
@@ -99,13 +100,14 @@ together they allow what the whole does.`,
 	f.BoolVar(&s.Secrets, "secrets", false, "let it read secrets and parameters named SERVICE/…")
 	f.StringVar(&s.State, "state", "", "the S3 bucket with Terraform's state")
 	f.StringSliceVar(&s.Notices, "notice", nil, "what notifications read: ssm:NAME or secretsmanager:NAME")
+	f.StringVar(&s.Signing, "signing-key", "", "the KMS key that signs what is recorded: id, ARN or alias")
 	f.BoolVar(&s.Exec, "exec", false, "let the deployer run commands in the cluster's running containers")
 	return cmd
 }
 
 // fillScope takes from a definition what no flag has said.
 func fillScope(s *iampolicy.Scope, f *service.File, regionGiven, clusterGiven bool) error {
-	s.Service = f.Service
+	s.Service, s.Signing = f.Service, cmp.Or(s.Signing, f.Signing.KMS)
 	if len(s.Environments) == 0 {
 		s.Environments = f.Environments()
 	}

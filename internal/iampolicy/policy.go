@@ -43,6 +43,7 @@ type Scope struct {
 	State   string   // S3 bucket with Terraform's state; empty: it is in files
 	Notices []string // what notifications read: ssm:NAME or secretsmanager:NAME
 	Exec    bool     // whether commands may be run in running containers
+	Signing string   // KMS key that signs statements of the ledger: id, ARN or alias; empty: none
 }
 
 // names are those of the ECS services.
@@ -159,8 +160,37 @@ func login() Statement { return allow("Login", []string{"ecr:GetAuthorizationTok
 
 // CI builds, pushes, tags and records, has images scanned, and reads what was recorded.
 func CI(s Scope) Document {
-	return document(append(notices(s), login(), images(s),
+	return document(append(append(notices(s), signing(s)...), login(), images(s),
 		allow("Scan", []string{"ecr:StartImageScan", "ecr:DescribeImageScanFindings"}, s.repositories()...))...)
+}
+
+// Images is for who looks after a repository's images: lists, previews, protects and prunes them. What is in use is
+// asked of every cluster of the account.
+func Images(s Scope) Document {
+	return document(append(signing(s), login(), images(s),
+		allow("Keep", []string{"ecr:PutLifecyclePolicy", "ecr:BatchDeleteImage"}, s.repositories()...),
+		allow("InUse", []string{"ecs:ListClusters", "ecs:ListServices", "ecs:ListTasks", "ecs:DescribeTaskDefinition"}, "*"),
+		allow("Users", []string{"ecs:DescribeServices", "ecs:DescribeTasks"}, s.arn("ecs", "service/*"), s.arn("ecs", "task/*")))...)
+}
+
+// signing lets the KMS key sign, and its public half be read. An alias is no resource: it is a condition on whatever
+// key it names.
+// https://docs.aws.amazon.com/kms/latest/developerguide/alias-authorization.html
+func signing(s Scope) []Statement {
+	const id = "Sign"
+	actions := []string{"kms:Sign", "kms:GetPublicKey"}
+	switch {
+	case s.Signing == "":
+		return nil
+	case strings.HasPrefix(s.Signing, "alias/"):
+		return []Statement{allow(id, actions, s.arn("kms", "key/*")).when(map[string]map[string][]string{"StringEquals": {"kms:RequestAlias": {s.Signing}}})}
+	case strings.HasPrefix(s.Signing, "arn:") && strings.Contains(s.Signing, ":alias/"):
+		_, alias, _ := strings.Cut(s.Signing, ":alias/")
+		return []Statement{allow(id, actions, s.arn("kms", "key/*")).when(map[string]map[string][]string{"StringEquals": {"kms:RequestAlias": {"alias/" + alias}}})}
+	case strings.HasPrefix(s.Signing, "arn:"):
+		return []Statement{allow(id, actions, s.Signing)}
+	}
+	return []Statement{allow(id, actions, s.arn("kms", "key/"+s.Signing))}
 }
 
 // images lets images be read, pushed and tagged, and what is recorded beside them.
@@ -285,7 +315,7 @@ func Deployer(s Scope) Document {
 	if s.Exec {
 		d.Statement = append(d.Statement, allow("Exec", []string{"ecs:ExecuteCommand"}, s.arn("ecs", "cluster/"+s.Cluster), tasks).when(s.inCluster()))
 	}
-	d.Statement = append(d.Statement, notices(s)...)
+	d.Statement = append(append(d.Statement, notices(s)...), signing(s)...)
 	return d
 }
 

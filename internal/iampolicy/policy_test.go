@@ -14,13 +14,13 @@ var scope = Scope{Partition: "aws", Region: "us-east-1", Account: "111122223333"
 // Actions that AWS lets nobody restrict to a resource.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 func withoutResources(action string) bool {
-	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecr:DescribeRegistry", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets", "ssm:DescribeParameters"}, action) ||
+	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecr:DescribeRegistry", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "ecs:ListClusters", "ecs:ListServices", "ecs:ListTasks", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets", "ssm:DescribeParameters"}, action) ||
 		strings.HasPrefix(action, "elasticloadbalancing:Describe") || strings.HasPrefix(action, "autoscaling:Describe") ||
 		strings.HasPrefix(action, "ec2:Describe") || strings.HasPrefix(action, "application-autoscaling:Describe")
 }
 
 func TestPolicies(t *testing.T) {
-	for name, d := range map[string]Document{"ci": CI(scope), "deployer": Deployer(scope), "controller": Controller(scope), "execution": Execution(scope)} {
+	for name, d := range map[string]Document{"ci": CI(scope), "images": Images(scope), "deployer": Deployer(scope), "controller": Controller(scope), "execution": Execution(scope)} {
 		t.Run(name, func(t *testing.T) {
 			var read Document
 			if err := json.Unmarshal([]byte(d.Text()), &read); err != nil || read.Version != "2012-10-17" || len(read.Statement) == 0 {
@@ -50,6 +50,26 @@ func TestPolicies(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestSigningKeys(t *testing.T) {
+	for key, want := range map[string]string{
+		"alias/ledger": `"Resource":["arn:aws:kms:us-east-1:111122223333:key/*"],"Condition":{"StringEquals":{"kms:RequestAlias":["alias/ledger"]}}`,
+		"arn:aws:kms:us-east-1:111122223333:alias/ledger": `"kms:RequestAlias":["alias/ledger"]`,
+		"arn:aws:kms:eu-west-1:444455556666:key/1234":     `"Resource":["arn:aws:kms:eu-west-1:444455556666:key/1234"]`,
+		"1234-abcd": `"Resource":["arn:aws:kms:us-east-1:111122223333:key/1234-abcd"]`,
+	} {
+		signed := scope
+		signed.Signing = key
+		for _, d := range []Document{CI(signed), Deployer(signed), Images(signed)} {
+			if data, err := json.Marshal(d); err != nil || !strings.Contains(string(data), want) || strings.Count(string(data), "kms:Sign") != 1 {
+				t.Errorf("%s: no %s in %s (%v)", key, want, data, err)
+			}
+		}
+	}
+	if strings.Contains(Deployer(scope).Text(), "kms:") {
+		t.Error("keys are used where nothing is signed")
 	}
 }
 

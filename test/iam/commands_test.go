@@ -161,6 +161,15 @@ func (w *world) git(args ...string) {
 	}
 }
 
+func (w *world) gitText(args ...string) string {
+	w.Helper()
+	out, err := exec.CommandContext(w.Context(), "git", args...).Output()
+	if err != nil {
+		w.Fatalf("git %q: %v", args, err)
+	}
+	return string(out)
+}
+
 // commit commits and builds, elsewhere.
 func (w *world) commit(change ...string) {
 	w.Helper()
@@ -220,6 +229,17 @@ func TestCommands(t *testing.T) {
 	slipway(t, 0, "restart", "qa")
 	slipway(t, 0, "delete", "qa", "--yes")
 	needed(t, run{ci, w.asked.enough(t, "ci")})
+
+	curator := printed(t, "images", "--account", "000000000000")
+	as(t, w.url, "curator", curator.Text())
+	slipway(t, 0, "images", "ls")
+	slipway(t, 0, "images", "du")
+	w.write("policy.json", `{"rules":[{"rulePriority":1,"selection":{"tagStatus":"any","countType":"imageCountMoreThan","countNumber":50},"action":{"type":"expire"}}]}`)
+	slipway(t, 0, "images", "preview", "--policy", "policy.json")
+	tags := strings.Fields(w.gitText("rev-list", "--abbrev-commit", "--abbrev=7", "HEAD"))
+	slipway(t, 0, "images", "protect", tags[0])
+	slipway(t, 0, "images", "prune", tags[0], "--yes")
+	needed(t, run{curator, w.asked.enough(t, "curator")})
 
 	nightly := worker()
 	nightly.Name, nightly.Kind, nightly.Schedule, nightly.Scaling, nightly.Alarms, nightly.Volumes = "nightly", service.KindJob, "rate(1 day)", nil, nil, nil
