@@ -134,7 +134,7 @@ var table = map[string]Info{
 	"route.grace_period":         {Description: "Seconds after the start in which failing checks do not count.", Default: time.Duration(0)},
 
 	"discovery":           {Description: "Where other services find the tasks."},
-	"discovery.kind":      {Description: "cloudmap, connect or consul.", Required: true, OneOf: []string{"cloudmap", "connect", "consul"}},
+	"discovery.kind":      {Description: "cloudmap or connect. With Consul the task has an agent of its own, a container like any other, which slipway.yaml writes.", Required: true, OneOf: []string{"cloudmap", "connect"}},
 	"discovery.namespace": {Description: "Cloud Map namespace."},
 	"discovery.name":      {Provided: true, Description: "Name in the namespace."},
 	"discovery.record":    {Provided: true, Description: "A or SRV.", OneOf: []string{"A", "SRV"}},
