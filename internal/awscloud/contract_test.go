@@ -140,16 +140,16 @@ func TestGroupsOfACluster(t *testing.T) {
 
 func TestRepositoryLivesAndDies(t *testing.T) {
 	c, ctx := open(t), t.Context()
-	want := clusterinfra.Repository{Name: "team/contract", Immutable: true, ScanOnPush: true, Lifecycle: clusterinfra.LifecyclePreset(),
+	want := clusterinfra.Repository{Name: "team/contract", Immutable: true, ScanOnPush: true, KeepReleases: &clusterinfra.KeepReleases{Newest: 100, Days: 7},
 		PullAccounts: []string{"444455556666"}, Tags: map[string]string{"team": "platform"}}
 	got, err := c.Repositories().Apply(ctx, want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !got.Immutable || !got.ScanOnPush || got.Lifecycle != want.Lifecycle || len(got.PullAccounts) != 1 || got.Tags["team"] != "platform" || got.URI == "" {
+	if !got.Immutable || !got.ScanOnPush || got.Lifecycle != want.KeepReleases.Text() || len(got.PullAccounts) != 1 || got.Tags["team"] != "platform" || got.URI == "" {
 		t.Errorf("created: %+v", got)
 	}
-	want.Immutable, want.PullAccounts, want.Lifecycle = false, nil, ""
+	want.Immutable, want.PullAccounts, want.KeepReleases = false, nil, nil
 	if got, err = c.Repositories().Apply(ctx, want); err != nil || got.Immutable || len(got.PullAccounts) != 0 || got.Lifecycle != "" {
 		t.Errorf("changed: %+v, %v", got, err)
 	}

@@ -3,7 +3,6 @@ package clusterinfra
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -130,43 +129,6 @@ const instanceTrust = `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","P
 var instancePolicies = []string{
 	"arn:aws:iam::aws:policy/service-role/AmazonEC2ContainerServiceforEC2Role",
 	"arn:aws:iam::aws:policy/AmazonSSMManagedInstanceCore",
-}
-
-// LifecyclePreset keeps the images people need and lets the rest go: the newest 100 tagged for
-// production, the newest 100 versions, the newest 100 others, and untagged ones for 7 days. Several
-// prefixes in one rule would have to match all at once, so each has its own.
-// https://docs.aws.amazon.com/AmazonECR/latest/userguide/LifecyclePolicies.html
-func LifecyclePreset() string {
-	type selection struct {
-		TagStatus     string   `json:"tagStatus"`
-		TagPrefixList []string `json:"tagPrefixList,omitempty"`
-		CountType     string   `json:"countType"`
-		CountUnit     string   `json:"countUnit,omitempty"`
-		CountNumber   int      `json:"countNumber"`
-	}
-	type rule struct {
-		Priority    int               `json:"rulePriority"`
-		Description string            `json:"description"`
-		Selection   selection         `json:"selection"`
-		Action      map[string]string `json:"action"`
-	}
-	expire := map[string]string{"type": "expire"}
-	rules := []rule{{Description: "untagged images after 7 days",
-		Selection: selection{TagStatus: "untagged", CountType: "sinceImagePushed", CountUnit: "days", CountNumber: 7}}}
-	for _, prefix := range []string{"prod", "v", "latest"} {
-		rules = append(rules, rule{Description: "more than 100 images tagged " + prefix + "…",
-			Selection: selection{TagStatus: "tagged", TagPrefixList: []string{prefix}, CountType: "imageCountMoreThan", CountNumber: 100}})
-	}
-	rules = append(rules, rule{Description: "more than 500 images",
-		Selection: selection{TagStatus: "any", CountType: "imageCountMoreThan", CountNumber: 500}})
-	for i := range rules {
-		rules[i].Priority, rules[i].Action = (i+1)*10, expire
-	}
-	data, err := json.Marshal(map[string]any{"rules": rules})
-	if err != nil {
-		panic("lifecycle preset does not marshal: " + err.Error()) // only plain fields
-	}
-	return string(data)
 }
 
 // RefusedError is a spec that cannot be made as it is written.

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/slipway-ecs/slipway/internal/image/lifecycle"
 )
 
 func TestArchitectureOfType(t *testing.T) {
@@ -77,12 +75,5 @@ func TestRepositoriesThatAreRefused(t *testing.T) {
 		if _, err := NewRepositories(nil, nil).Apply(t.Context(), r); !errors.As(err, &refused) {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-func TestLifecyclePresetHolds(t *testing.T) {
-	policy, faults := lifecycle.Parse(LifecyclePreset())
-	if len(faults) > 0 || len(policy.Rules) != 5 {
-		t.Errorf("%d rules, faults %v", len(policy.Rules), faults)
 	}
 }

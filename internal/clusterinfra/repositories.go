@@ -22,6 +22,15 @@ func (r *Repositories) Apply(ctx context.Context, want Repository) (Repository, 
 	case len(want.Mutable) > 0 && !want.Immutable:
 		return Repository{}, refuse("repository %s: patterns of movable tags mean something only with immutable tags", want.Name)
 	}
+	if k := want.KeepReleases; k != nil {
+		switch {
+		case want.Lifecycle != "":
+			return Repository{}, refuse("repository %s has a lifecycle policy and keep_releases, which makes one: leave one of them out", want.Name)
+		case k.Newest < 1 || k.Days < 1:
+			return Repository{}, refuse("repository %s: keep_releases keeps at least 1 image and the rest for at least 1 day, not %d and %d", want.Name, k.Newest, k.Days)
+		}
+		want.Lifecycle = k.Text()
+	}
 	for _, a := range want.PullAccounts {
 		if !accountID.MatchString(a) {
 			return Repository{}, refuse("repository %s: %q is no account id (12 digits)", want.Name, a)

@@ -86,6 +86,10 @@ var repositoryAttributes = map[string]attribute.Info{
 	"push_roles":       {Description: "ARNs of roles that may push."},
 	"tags":             {Description: "Tags of the repository."},
 
+	"keep_releases":        {Description: "A lifecycle policy that is made: it keeps the newest images deployed to production (`prod_…`), the newest versions (`v…`) and `latest`, and lets the rest go. Instead of `lifecycle_policy`."},
+	"keep_releases.newest": {Description: "How many of those deployed to production, and how many versions.", Default: 100},
+	"keep_releases.days":   {Description: "After how many days the rest goes.", Default: 14},
+
 	"replicate_to":         {Description: "Where ECR copies images to that are pushed from now on: other regions, other accounts. The registry's other rules stay as they are. ECR goes by the beginning of names: repositories whose names begin with this one's are copied, too."},
 	"replicate_to.region":  {Description: "The region.", Required: true},
 	"replicate_to.account": {Description: "The account, which must let this one (`ecr:ReplicateImage` in its registry's policy). Default: this one.", Provided: true},

@@ -177,3 +177,46 @@ resource "slipway_repository" "b" {
 		CheckDestroy: rules(others),
 	})
 }
+
+// A lifecycle policy that is made is nothing to compare by hand: it is repaired, and changed by its numbers.
+func TestKeepReleasesOnTheLocalAWS(t *testing.T) {
+	needTerraform(t)
+	startRegistry(t)
+	ctx := t.Context()
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := ecr.NewFromConfig(cfg)
+	has := func(want string) func(*terraform.State) error {
+		return func(*terraform.State) error {
+			out, err := api.GetLifecyclePolicy(context.WithoutCancel(ctx), &ecr.GetLifecyclePolicyInput{RepositoryName: aws.String("kept")})
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(*out.LifecyclePolicyText, want) {
+				return fmt.Errorf("no %s in %s", want, *out.LifecyclePolicyText)
+			}
+			return nil
+		}
+	}
+	repository := func(more string) string {
+		return "resource \"slipway_repository\" \"kept\" {\n  name = \"kept\"\n" + more + "\n}\n"
+	}
+	acctest.UnitTest(t, acctest.TestCase{
+		ProtoV6ProviderFactories: map[string]func() (tfprotov6.ProviderServer, error){"slipway": providerserver.NewProtocol6WithError(New(open)())},
+		Steps: []acctest.TestStep{
+			{Config: repository("keep_releases = {}"), Check: has(`"countNumber":100`)},
+			{Config: repository("keep_releases = {}"), PlanOnly: true},
+			{PreConfig: func() {
+				if _, err := api.DeleteLifecyclePolicy(ctx, &ecr.DeleteLifecyclePolicyInput{RepositoryName: aws.String("kept")}); err != nil {
+					t.Fatal(err)
+				}
+			}, Config: repository("keep_releases = {}"), Check: has(`"countNumber":14`)},
+			{Config: repository("keep_releases = { newest = 30, days = 5 }"), Check: has(`"countNumber":30`)},
+			{Config: repository("keep_releases = {}\n  lifecycle_policy = jsonencode({ rules = [] })"), ExpectError: regexp.MustCompile(`leave one of\s+them\s+out`)},
+			{Config: repository("keep_releases = { newest = 0 }"), ExpectError: regexp.MustCompile(`at\s+least\s+1`)},
+			{Config: repository("")},
+		},
+	})
+}

@@ -127,6 +127,9 @@ func (r *repositoryResource) Read(ctx context.Context, req resource.ReadRequest,
 		resp.Diagnostics.AddError("The repository cannot be read", err.Error())
 		return
 	}
+	if k := before.KeepReleases; k != nil && sameJSON(k.Text(), got.Lifecycle) {
+		got.KeepReleases, got.Lifecycle = k, "" // it is as it was made
+	}
 	got.ReplicateTo = replicasSeen(before.ReplicateTo, replicas, got.ARN)
 	got.Encryption = cmp.Or(got.Encryption, "AES256")
 	itself := func(s string) string { return s }
