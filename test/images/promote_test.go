@@ -166,7 +166,8 @@ func newWorks(t *testing.T) *works {
 		t.Fatal(err)
 	}
 	a := localtest.Start(t, localtest.Speed(50), func(c *local.Config) {
-		to := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {}}
+		// A connection for each request: one that a killed process leaves behind half read takes no other with it.
+		to := &httputil.ReverseProxy{Transport: &http.Transport{DisableKeepAlives: true}}
 		back := &url.URL{Scheme: "http", Host: c.Address}
 		to.Rewrite = func(r *httputil.ProxyRequest) { r.SetURL(back); r.Out.Host = r.In.Host }
 		w := &gate{next: to}
