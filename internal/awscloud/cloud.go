@@ -41,11 +41,16 @@ type Cloud struct {
 
 // Open reads the configuration; it makes no call.
 func Open(ctx context.Context, o Options) (*Cloud, error) {
+	here := loopback(cmp.Or(o.Endpoint, os.Getenv("AWS_ENDPOINT_URL")))
 	load := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer {
-			return retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
+			adaptive := retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
 				a.StandardOptions = append(a.StandardOptions, func(s *retry.StandardOptions) { s.MaxAttempts = 8 })
 			})
+			if here {
+				return soon{adaptive}
+			}
+			return adaptive
 		}),
 		config.WithDefaultRegion("us-east-1"),
 	}
@@ -69,7 +74,7 @@ func Open(ctx context.Context, o Options) (*Cloud, error) {
 	if o.HTTP != nil {
 		cfg.HTTPClient = o.HTTP
 	}
-	if loopback(cmp.Or(o.Endpoint, os.Getenv("AWS_ENDPOINT_URL"))) && o.Profile == "" && os.Getenv("AWS_PROFILE") == "" && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
+	if here && o.Profile == "" && os.Getenv("AWS_PROFILE") == "" && os.Getenv("AWS_ACCESS_KEY_ID") == "" {
 		// The local AWS takes any; asking an absent metadata service for real ones would take seconds.
 		cfg.Credentials = credentials.NewStaticCredentialsProvider("local", "local", "")
 	}

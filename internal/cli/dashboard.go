@@ -84,6 +84,9 @@ func definitions(ctx context.Context) ([]string, error) {
 	if _, err := os.Stat(here); err == nil {
 		return []string{here}, nil
 	}
+	if _, err := gitOutput(ctx, ".", "rev-parse", "--show-toplevel"); err != nil {
+		return nil, badInput("there is no slipway.yaml here, and no git repository that could have some below; go to a service's folder, or name files with --file")
+	}
 	all, _, err := findServices(ctx, ".")
 	if err != nil {
 		return nil, err

@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -27,9 +30,17 @@ func Run(ctx context.Context, args []string, stdio Stdio) int {
 	}
 	var silent *silentError
 	if !errors.As(err, &silent) {
-		fmt.Fprintf(stdio.Err, "slipway: %s\n", strings.TrimRight(err.Error(), "\n"))
+		fmt.Fprintf(stdio.Err, "slipway: %s\n%s", strings.TrimRight(err.Error(), "\n"), hint(err, os.Getenv("AWS_ENDPOINT_URL")))
 	}
 	return exitCode(err)
+}
+
+// hint is what to do about an error whose text cannot know it.
+func hint(err error, endpoint string) string {
+	if u, bad := url.Parse(endpoint); bad == nil && u.Host != "" && errors.Is(err, syscall.ECONNREFUSED) && strings.Contains(err.Error(), u.Host) {
+		return fmt.Sprintf("Nothing listens at %s (AWS_ENDPOINT_URL): start a local AWS with 'slipway local up', or unset the variable to reach AWS.\n", endpoint)
+	}
+	return ""
 }
 
 // silentError is an error the command has already shown.
