@@ -151,6 +151,17 @@ func (c *running) watch(copied <-chan struct{}) {
 	}
 	c.exit.At = time.Now()
 	state, err := c.t.e.api.ContainerInspect(c.t.life, c.id)
+	// That it was killed for memory the engine hears from elsewhere, at times after it has heard of the end.
+	for range 5 {
+		if err != nil || state.State == nil || state.State.ExitCode != 137 || state.State.OOMKilled || state.HostConfig == nil || state.HostConfig.Memory == 0 {
+			break
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-c.t.life.Done():
+		}
+		state, err = c.t.e.api.ContainerInspect(c.t.life, c.id)
+	}
 	switch {
 	case err != nil && (c.t.life.Err() != nil || cerrdefs.IsNotFound(err)):
 		c.exit.Code = 137
