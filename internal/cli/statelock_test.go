@@ -25,7 +25,7 @@ Lock Info:
 	for name, c := range map[string]struct {
 		output, holder, remedy string
 	}{
-		"as Terraform and OpenTofu say it": {"Error: Error acquiring the state lock\n\n" + info, "ann@laptop since ", "terraform -chdir=/work/qa force-unlock 0a1b2c3d-4e5f"},
+		"as Terraform and OpenTofu say it": {"Error: Error acquiring the state lock\n\n" + info, "ann@laptop since ", "terraform -chdir=/srv/qa force-unlock 0a1b2c3d-4e5f"},
 		"without a time it knows":          {"Error acquiring the state lock\nWho: ann@laptop\nCreated: a while ago", "ann@laptop", "look who works on the state"},
 		"with nothing at all":              {"Error acquiring the state lock: 412", "somebody who is not named", "look who works on the state"},
 	} {
@@ -35,7 +35,7 @@ Lock Info:
 			if got := l.holder(noon); !ok || !strings.HasPrefix(got, c.holder) || strings.HasPrefix(c.holder, "ann@laptop since") && !strings.HasSuffix(got, " (30s ago)") {
 				t.Errorf("held by %q, %v", got, ok)
 			}
-			if got := l.remedy(tfexec.Runner{Tool: tool, Dir: "/work/qa"}); !strings.Contains(got, c.remedy) {
+			if got := l.remedy(tfexec.Runner{Tool: tool, Dir: "/srv/qa"}); !strings.Contains(got, c.remedy) {
 				t.Errorf("remedy %q", got)
 			}
 		})
