@@ -2,6 +2,7 @@ package autoscale
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,6 +105,49 @@ func TestDecide(t *testing.T) {
 			}
 			if strings.Join(got, ", ") != c.want || !strings.Contains(strings.Join(reasons, "; "), c.says) {
 				t.Errorf("%v because %v; want %s because %q", got, reasons, c.want, c.says)
+			}
+		})
+	}
+}
+
+// Where Auto Scaling evens out zones, what goes leaves them even: one zone may have one instance more.
+func TestEvenZones(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		zones string // of the hosts
+		tasks []int
+		evens bool
+		want  string // zones of those that go
+		says  string
+	}{
+		{"the emptiest goes", "aabc", []int{3, 3, 3, 0}, false, "c", ""},
+		{"not from the smaller zone, and tasks move for it", "aabc", []int{3, 3, 3, 0}, true, "a", ""},
+		{"not from the smaller zone", "ab", []int{4, 4}, true, "", "not all of its 4 tasks fit"},
+		{"from the larger", "aabc", []int{0, 3, 3, 3}, true, "a", ""},
+		{"one of each", "abc", []int{0, 0, 1}, true, "ab", ""},
+		{"not both of one zone", "aabb", []int{0, 0, 2, 2}, true, "a", ""},
+		{"a zone that has none", "aaab", []int{1, 0, 0, 4}, true, "aa", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := State{Hosts: hosts(c.tasks...), Groups: []Group{{Name: "g", Type: "m7i.large", Max: 9, Desired: len(c.tasks), Instances: len(c.tasks), Evens: c.evens}}}
+			since := map[string]time.Time{}
+			for k := range s.Hosts {
+				s.Hosts[k].AZ = c.zones[k : k+1]
+				since[s.Hosts[k].ID] = now.Add(-time.Hour)
+			}
+			s.Groups[0].Zones = slices.Compact(strings.Split(c.zones, ""))
+			ds, _ := Decide(&s, since, now, Config{Budgets: []capacity.Disruption{{Number: 1, Percent: capacity.NoLimit}}})
+			got, reasons := "", ""
+			for _, d := range ds {
+				reasons += strings.Join(d.Reasons, "; ")
+				for k := range s.Hosts {
+					if d.Kind == Shrink && s.Hosts[k].ID == d.Instance {
+						got += s.Hosts[k].AZ
+					}
+				}
+			}
+			if got != c.want || !strings.Contains(reasons, c.says) {
+				t.Errorf("from %q go, want %q; %s", got, c.want, reasons)
 			}
 		})
 	}

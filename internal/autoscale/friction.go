@@ -96,6 +96,7 @@ const (
 	OutOfReach    Friction = "target-too-high"   // a target that packed instances never let it reach
 	QuickIn       Friction = "cooldown"          // scales in faster than an instance comes
 	Oscillates    Friction = "oscillation"       // services and a group went to and fro
+	ZoneBalance   Friction = "zone-balance"      // the group ends instances to even out its zones
 	BadSchedule   Friction = "schedule"          // a schedule's bounds contradict
 	StepsAndTrack Friction = "step-and-target"   // steps shrink what target tracking keeps up
 	StepBeyond    Friction = "step-beyond-max"   // a step to a size that the maximum never lets it reach
@@ -181,6 +182,10 @@ func groupFrictions(g *Group, x *Scaling, now time.Time) (out []Warning) {
 	if len(o.Schedules) > 0 {
 		warn(OwnSchedule, fmt.Sprintf("delete it (aws autoscaling delete-scheduled-action --auto-scaling-group-name %s --scheduled-action-name %s) and schedule the services' minimum instead: instances follow", g.Name, o.Schedules[0]),
 			"group %s has scheduled actions of its own (%s): the controller works against the size they set", g.Name, strings.Join(o.Schedules, ", "))
+	}
+	if g.Evens {
+		warn(ZoneBalance, fmt.Sprintf("aws autoscaling suspend-processes --auto-scaling-group-name %s --scaling-processes AZRebalance: new instances still go where there are fewest", g.Name),
+			"group %s evens out its zones by ending instances that run tasks, whatever the controller decided: it knows nothing of draining", g.Name)
 	}
 	if o.NewProtected && !g.Managed {
 		warn(AllProtected, fmt.Sprintf("aws autoscaling update-auto-scaling-group --auto-scaling-group-name %s --no-new-instances-protected-from-scale-in, and the same of the instances there are (set-instance-protection)", g.Name),

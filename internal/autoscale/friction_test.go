@@ -68,6 +68,7 @@ func TestFrictions(t *testing.T) {
 		}), StepBeyond, "web", []string{"to 20 tasks, but its maximum is 8", "raise the maximum to 20"}},
 		{"managed", State{Hosts: hosts(4), Groups: []Group{{Name: "g", Type: "m7i.large", Max: 2, Desired: 1, Instances: 1, Managed: true}}}, own(GroupScaling{Provider: "cp", NewProtected: true}), TwoSizers, "g", []string{"capacity provider cp", "--name cp", "status=DISABLED"}},
 		{"protected", State{Hosts: hosts(4), Groups: group(2)}, own(GroupScaling{NewProtected: true}), AllProtected, "g", []string{"never removes one", "--no-new-instances-protected-from-scale-in"}},
+		{"it evens out its zones", State{Hosts: hosts(4), Groups: []Group{{Name: "g", Type: "m7i.large", Zones: []string{"a", "b"}, Max: 2, Desired: 1, Instances: 1, Evens: true}}}, one(nil), ZoneBalance, "g", []string{"ending instances", "--auto-scaling-group-name g --scaling-processes AZRebalance"}},
 		{"its own policy", State{Hosts: hosts(4), Groups: group(2)}, own(GroupScaling{Policies: []string{"cpu50"}}), OwnPolicy, "g", []string{"(cpu50)", "delete-policy --auto-scaling-group-name g --policy-name cpu50"}},
 		{"its own schedule", State{Hosts: hosts(4), Groups: group(2)}, own(GroupScaling{Schedules: []string{"night"}}), OwnSchedule, "g", []string{"(night)", "services' minimum instead"}},
 		{"to and fro", State{Hosts: hosts(4), Groups: group(2)}, &Scaling{Groups: map[string]GroupScaling{"g": {Turns: turns(50, 40, 30, 20)}},

@@ -55,6 +55,8 @@ type Group struct {
 	Min, Max, Desired int
 	Instances         int  // members that are not ending, in the cluster or on the way to it
 	Managed           bool // ECS's managed scaling owns its size
+	// Evens is whether Auto Scaling evens out its zones, by ending instances where one has two more than another.
+	Evens bool
 }
 
 // Wanted is tasks that should run and have no place: those a service lacks, and those that a drain

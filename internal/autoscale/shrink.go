@@ -23,6 +23,7 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 	left := map[string]int{} // by group, how many may still go
 	zones := map[string]bool{}
 	mayMove, unmoved := slack(s, now, cfg)
+	even := newZoneCounts(s)
 	for k := range s.Groups {
 		left[s.Groups[k].Name] = s.Groups[k].Desired - s.Groups[k].Min
 	}
@@ -35,7 +36,7 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 		}
 		o := occupied(s, h)
 		if !h.Leaving {
-			if no := cmp.Or(keeps(s, h, now, cfg), stands(h, unmoved)); no != "" {
+			if no := cmp.Or(keeps(s, h, now, cfg), even.keep(h), stands(h, unmoved)); no != "" {
 				o.Keep = true
 				kept = append(kept, h.EC2ID+" stays: "+no)
 			}
@@ -91,6 +92,11 @@ func shrink(s *State, removable map[string]time.Time, now time.Time, cfg Config)
 		}
 		if ready && !stop {
 			if no = room.without(s, m); no != "" {
+				ready = false
+			}
+		}
+		if ready && !stop {
+			if no = even.without(s, m); no != "" {
 				ready = false
 			}
 		}

@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	astypes "github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
@@ -24,6 +26,7 @@ type fleet struct {
 	services  []types.Service
 	members   map[string]astypes.AutoScalingInstanceDetails // by EC2 id
 	groups    []astypes.AutoScalingGroup
+	ended     map[string]bool                // instances of no group that EC2 is ending or has ended, by EC2 id
 	managed   map[string]bool                // groups ECS's managed scaling owns, by ARN
 	providers map[string]string              // capacity providers of groups, by the group's ARN
 	protected map[string]time.Time           // by task ARN
@@ -41,7 +44,7 @@ type definition struct {
 const clusterTag = "slipway:cluster"
 
 func (p *controllerPort) fleet(ctx context.Context, cluster string) (*fleet, error) {
-	f := &fleet{members: map[string]astypes.AutoScalingInstanceDetails{}, managed: map[string]bool{}, providers: map[string]string{}, protected: map[string]time.Time{}, byName: map[string]types.Service{}, instances: map[string]*placement.Instance{}}
+	f := &fleet{members: map[string]astypes.AutoScalingInstanceDetails{}, ended: map[string]bool{}, managed: map[string]bool{}, providers: map[string]string{}, protected: map[string]time.Time{}, byName: map[string]types.Service{}, instances: map[string]*placement.Instance{}}
 	// Services before tasks: a task seen of a service not seen yet is never taken for lacking.
 	if err := p.readServices(ctx, cluster, f); err != nil {
 		return nil, fmt.Errorf("reading services: %w", err)
@@ -267,7 +270,38 @@ func (p *controllerPort) readGroups(ctx context.Context, cluster string, f *flee
 			return err
 		}
 	}
+	if err := p.readEnded(ctx, f); err != nil {
+		return err
+	}
 	return p.readManaged(ctx, cluster, f)
+}
+
+// readEnded asks EC2 for the instances that no group has: one that a group ended stays in the cluster until ECS
+// has heard of it, and its tasks, which need a new place, seem to run.
+func (p *controllerPort) readEnded(ctx context.Context, f *fleet) error {
+	var ids []string
+	for _, h := range f.hosts {
+		id := aws.ToString(h.Ec2InstanceId)
+		if _, ok := f.members[id]; !ok && strings.HasPrefix(id, "i-") {
+			ids = append(ids, id)
+		}
+	}
+	for chunk := range slices.Chunk(ids, 200) { // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html
+		pages := ec2.NewDescribeInstancesPaginator(p.ec2, &ec2.DescribeInstancesInput{Filters: []ec2types.Filter{
+			{Name: aws.String("instance-id"), Values: chunk}, {Name: aws.String("instance-state-name"), Values: []string{"shutting-down", "terminated"}}}})
+		for pages.HasMorePages() {
+			out, err := pages.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			for _, r := range out.Reservations {
+				for _, i := range r.Instances {
+					f.ended[aws.ToString(i.InstanceId)] = true
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // readManaged finds the groups that ECS scales itself.

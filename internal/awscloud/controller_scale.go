@@ -60,7 +60,7 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 			x.Group, x.InService, x.Protected = aws.ToString(m.AutoScalingGroupName), aws.ToString(m.LifecycleState) == "InService", aws.ToBool(m.ProtectedFromScaleIn)
 			x.Leaving = strings.HasPrefix(aws.ToString(m.LifecycleState), "Terminat")
 		}
-		x.Leaving = x.Leaving || x.Status == "DRAINING" || marked(h)
+		x.Leaving = x.Leaving || f.ended[x.EC2ID] || x.Status == "DRAINING" || marked(h)
 		at[x.ID] = len(s.Hosts)
 		s.Hosts = append(s.Hosts, x)
 	}
@@ -139,6 +139,9 @@ func (p *controllerPort) Fleet(ctx context.Context, cluster string) (*autoscale.
 			}
 		}
 		_, x.Rotating = rotationTag(&g)
+		x.Evens = len(g.AvailabilityZones) > 1 && !slices.ContainsFunc(g.SuspendedProcesses, func(p astypes.SuspendedProcess) bool {
+			return slices.Contains([]string{"AZRebalance", "Launch", "Terminate"}, aws.ToString(p.ProcessName))
+		})
 		if x.Desired > x.Instances {
 			if x.FailedAt, err = p.failedAt(ctx, x.Name); err != nil {
 				return nil, fmt.Errorf("reading the scaling activities of group %s: %w", x.Name, err)

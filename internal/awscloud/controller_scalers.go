@@ -213,8 +213,10 @@ func (p *scalersPort) group(ctx context.Context, name string, g *autoscale.Group
 		return err
 	}
 	for _, a := range out.Activities {
-		up := strings.HasPrefix(aws.ToString(a.Description), "Launching")
-		if p.clock.Now().Sub(aws.ToTime(a.StartTime)) <= activitiesFor && (up || strings.HasPrefix(aws.ToString(a.Description), "Terminating")) {
+		// What is replaced, by a rotation or for its health, makes the group neither larger nor smaller: its end
+		// says nothing of the capacity.
+		up, down := strings.Contains(aws.ToString(a.Cause), "increasing the capacity"), strings.Contains(aws.ToString(a.Cause), "shrinking the capacity")
+		if p.clock.Now().Sub(aws.ToTime(a.StartTime)) <= activitiesFor && (up || down) {
 			g.Turns = append(g.Turns, autoscale.Turn{At: aws.ToTime(a.StartTime), Up: up})
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	ec2types "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
+	"github.com/slipway-ecs/slipway/internal/autoscale"
 	"github.com/slipway-ecs/slipway/internal/drain"
 	"github.com/slipway-ecs/slipway/internal/rotate"
 )
@@ -107,7 +109,13 @@ var operations = []operationUnderTest{
 		done: func(w *world, s *drain.State, _ string) bool {
 			return rotated(w, "2", 3) && s.Services["web"].Running == 6
 		},
-		check: func(w *world, s *drain.State, _ string) { steady(w, s, 3, 6) },
+		check: func(w *world, s *drain.State, _ string) {
+			steady(w, s, 3, 6)
+			ws, err := w.engines(nil).scale.Warnings(w.Context())
+			if err != nil || slices.ContainsFunc(ws, func(x autoscale.Warning) bool { return x.Kind == autoscale.Oscillates }) {
+				w.Errorf("a rotation is no oscillation: %v, %v", ws, err)
+			}
+		},
 	},
 }
 

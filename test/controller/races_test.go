@@ -169,6 +169,24 @@ func TestJoinedWhileLooking(t *testing.T) {
 	})
 }
 
+// An instance that its group ends after the instances were read is still in the cluster, with all its tasks, as
+// it was seen: the empty one beside it is what they need.
+func TestEndedWhileLooking(t *testing.T) {
+	w := newWorld(t, 1, 4)
+	ctx := t.Context()
+	full := w.look().Instances[0].EC2ID
+	w.grow(2)
+	b := &between{op: "DescribeAutoScalingInstances", do: func() {
+		must[autoscaling.TerminateInstanceInAutoScalingGroupOutput](t)(w.as.TerminateInstanceInAutoScalingGroup(ctx, &autoscaling.TerminateInstanceInAutoScalingGroupInput{InstanceId: &full, ShouldDecrementDesiredCapacity: aws.Bool(true)}))
+		w.until("its group has it no more", func(*drain.State) bool { return len(w.describe().Instances) == 1 })
+	}}
+	ds, err := w.engines(b).scale.Step(ctx)
+	if err != nil || len(b.calls.calls) > 0 {
+		t.Errorf("calls %v: %v, %v", b.calls.calls, ds, err)
+	}
+	w.until("its tasks run on the other", func(s *drain.State) bool { return len(s.Instances) == 1 && s.Services["web"].Running == 4 })
+}
+
 // A member that a rotation saw before it joined is drained, not terminated at once, if it has joined by then.
 func TestJoinedBeforeItIsReplaced(t *testing.T) {
 	w := newWorld(t, 2, 1)

@@ -65,16 +65,18 @@ func TestWarnings(t *testing.T) {
 		autoscale.TwoSizers:     "capacity provider cp",
 		autoscale.OwnPolicy:     "(up)",
 		autoscale.OwnSchedule:   "(night)",
+		autoscale.ZoneBalance:   "group hosts evens out its zones",
 	} {
 		if !strings.Contains(got[kind].Says, want) || got[kind].Do == "" {
 			t.Errorf("%s: %+v; want %q", kind, got[kind], want)
 		}
 	}
-	if len(got) != 8 {
+	if len(got) != 9 {
 		t.Errorf("%+v", got)
 	}
 
 	// What each warning says to do ends it.
+	must[autoscaling.SuspendProcessesOutput](t)(w.as.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: aws.String(group), ScalingProcesses: []string{"AZRebalance"}}))
 	must[autoscaling.DeletePolicyOutput](t)(w.as.DeletePolicy(ctx, &autoscaling.DeletePolicyInput{AutoScalingGroupName: aws.String(group), PolicyName: aws.String("up")}))
 	must[autoscaling.DeleteScheduledActionOutput](t)(w.as.DeleteScheduledAction(ctx, &autoscaling.DeleteScheduledActionInput{AutoScalingGroupName: aws.String(group), ScheduledActionName: aws.String("night")}))
 	for service, name := range map[string]string{"web": "calm", "loose": "fair"} {

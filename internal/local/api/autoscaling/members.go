@@ -96,8 +96,11 @@ func (s *Service) terminate(_ context.Context, in *autoscalingapi.TerminateInsta
 			}
 			g.Spec.DesiredCapacity = wire.Ptr(desired - 1)
 		}
-		now := s.clock.Now()
-		cause := fmt.Sprintf("At %s instance %s was taken out of service in response to a user request.", now.UTC().Format("2006-01-02T15:04:05Z"), id)
+		now, shrinking := s.clock.Now(), ""
+		if n := *g.Spec.DesiredCapacity; n < desired {
+			shrinking = fmt.Sprintf(", shrinking the capacity from %d to %d", desired, n)
+		}
+		cause := fmt.Sprintf("At %s instance %s was taken out of service in response to a user request%s.", now.UTC().Format("2006-01-02T15:04:05Z"), id, shrinking)
 		s.beginEnd(&g, g.member(id), cause)
 		s.groups.Put(tx, s.name(&g), &g)
 		out.Activity = &autoscalingapi.Activity{ActivityId: wire.Ptr(newID()), AutoScalingGroupName: wire.Ptr(s.name(&g)), Cause: &cause, StartTime: wire.Timestamp(now),
