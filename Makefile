@@ -1,5 +1,5 @@
 # make check is what CI runs.
-.PHONY: check build demo test race race-packages lint generate e2e bench bench-local bench-scale bench-deploy bench-controller vault clean
+.PHONY: check build demo test race race-packages lint generate e2e bench bench-local bench-scale bench-deploy bench-controller vault consul clean
 
 GO ?= go
 
@@ -35,6 +35,10 @@ generate: ## generated files are up to date
 
 vault: ## a real Vault server for tests: SLIPWAY_VAULT=$$PWD/bin/vault
 	$(GO) build -C test/vault -o $(CURDIR)/bin/vault .
+
+consul: ## a real Consul agent for tests: SLIPWAY_CONSUL=$$PWD/bin/consul
+	CGO_ENABLED=0 $(GO) build -C test/consul -o $(CURDIR)/bin/consul/entry .
+	CGO_ENABLED=0 $(GO) build -C test/consul -ldflags '-s -w' -o $(CURDIR)/bin/consul/consul github.com/hashicorp/consul
 
 bench: ## figures of docs/benchmarks.md
 	$(GO) test -run '^$$' -bench . -benchtime 1s ./internal/capacity/... ./internal/placement/... ./internal/image/... ./internal/local/state/... ./internal/local/balancer/...

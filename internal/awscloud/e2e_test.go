@@ -1,28 +1,21 @@
 package awscloud
 
 import (
-	"archive/tar"
-	"bytes"
 	"errors"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/slipway-ecs/slipway/internal/clusterinfra"
 	"github.com/slipway-ecs/slipway/internal/deploy"
+	"github.com/slipway-ecs/slipway/internal/registry/imagetest"
 	"github.com/slipway-ecs/slipway/internal/service"
 )
 
@@ -35,48 +28,11 @@ func pushApp(t *testing.T, c *Cloud, host string) string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the app: %v\n%s", err, out)
 	}
-	data, err := os.ReadFile(bin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var layer bytes.Buffer
-	tw := tar.NewWriter(&layer)
-	if err := errors.Join(tw.WriteHeader(&tar.Header{Name: "app", Mode: 0o755, Size: int64(len(data))}), second(tw.Write(data)), tw.Close()); err != nil {
-		t.Fatal(err)
-	}
-	l, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, l)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cf, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cf = cf.DeepCopy()
-	cf.Architecture, cf.OS, cf.Config.Entrypoint = runtime.GOARCH, "linux", []string{"/app"}
-	if img, err = mutate.ConfigFile(img, cf); err != nil {
-		t.Fatal(err)
-	}
-	ref, err := name.ParseReference(host+"/app:latest", name.Insecure)
-	if err != nil {
-		t.Fatal(err)
-	}
 	user, password, err := c.RegistryCredentials(t.Context(), host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := remote.Write(ref, img, remote.WithAuth(&authn.Basic{Username: user, Password: password})); err != nil {
-		t.Fatal(err)
-	}
-	digest, err := img.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return host + "/app@" + digest.String()
+	return imagetest.Push(t, host+"/app:latest", user, password, map[string]string{"app": bin}, v1.Config{Entrypoint: []string{"/app"}})
 }
 
 // underLoad makes requests one after another while do runs and returns what failed.
@@ -110,8 +66,6 @@ func underLoad(t *testing.T, url string, do func()) []error {
 	close(stop)
 	return <-ended
 }
-
-func second(_ int, err error) error { return err }
 
 func webApp() service.Spec {
 	return service.Spec{Name: "app", Environment: "qa", Kind: service.KindService, Cluster: "web", NetworkMode: "bridge", LaunchType: "EC2", Count: 1,

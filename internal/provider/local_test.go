@@ -1,8 +1,6 @@
 package provider
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,19 +12,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/crane"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	nothing "github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/hashicorp/terraform-plugin-framework/providerserver"
 	"github.com/hashicorp/terraform-plugin-go/tfprotov6"
 	acctest "github.com/hashicorp/terraform-plugin-testing/helper/resource"
@@ -38,11 +30,14 @@ import (
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/local"
 	"github.com/slipway-ecs/slipway/internal/local/runtime/sandbox"
+	"github.com/slipway-ecs/slipway/internal/registry/imagetest"
 )
 
 // The sandbox runtime starts this binary again as the first process of its containers.
 func TestMain(m *testing.M) {
 	sandbox.MaybeInit()
+	os.Unsetenv("TF_CLI_CONFIG_FILE") // whoever runs this has a configuration for other providers
+	named(os.Getenv("TF_ACC_TERRAFORM_PATH"))
 	os.Exit(m.Run())
 }
 
@@ -89,35 +84,9 @@ func pushImage(t *testing.T, host, version string, change func(*v1.Config)) stri
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the example: %v\n%s", err, out)
 	}
-	data, err := os.ReadFile(binary)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var layer bytes.Buffer
-	w := tar.NewWriter(&layer)
-	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "iplookup", Mode: 0o755, Size: int64(len(data)), Typeflag: tar.TypeReg}), write(w, data), w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	made, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(layer.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	image, err := mutate.AppendLayers(nothing.Image, made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file, err := image.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	file = file.DeepCopy()
-	file.OS, file.Architecture = "linux", runtime.GOARCH
-	file.Config = v1.Config{Entrypoint: []string{"/iplookup"}}
+	config := v1.Config{Entrypoint: []string{"/iplookup"}}
 	if change != nil {
-		change(&file.Config)
-	}
-	if image, err = mutate.ConfigFile(image, file); err != nil {
-		t.Fatal(err)
+		change(&config)
 	}
 	cloud, err := awscloud.Open(t.Context(), awscloud.Options{})
 	if err != nil {
@@ -127,19 +96,7 @@ func pushImage(t *testing.T, host, version string, change func(*v1.Config)) stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := crane.Push(image, host+"/iplookup:"+version, crane.Insecure, crane.WithAuth(&authn.Basic{Username: user, Password: password})); err != nil {
-		t.Fatal(err)
-	}
-	digest, err := image.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return host + "/iplookup@" + digest.String()
-}
-
-func write(w io.Writer, data []byte) error {
-	_, err := w.Write(data)
-	return err
+	return imagetest.Push(t, host+"/iplookup:"+version, user, password, map[string]string{"iplookup": binary}, config)
 }
 
 // load is steady traffic from several clients that keep their connections.

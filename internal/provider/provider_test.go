@@ -76,11 +76,20 @@ func needTerraform(t *testing.T) {
 		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
 			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode()&0o111 != 0 {
 				t.Setenv("TF_ACC_TERRAFORM_PATH", filepath.Join(dir, name))
+				named(name)
 				return
 			}
 		}
 	}
 	t.Skip("neither terraform nor tofu is on PATH")
+}
+
+// named has the tests ask for the provider by the names that the tool knows providers by: the framework's are Terraform's.
+func named(tool string) {
+	if strings.HasPrefix(filepath.Base(tool), "tofu") {
+		os.Setenv("TF_ACC_PROVIDER_HOST", "registry.opentofu.org")
+		os.Setenv("TF_ACC_PROVIDER_NAMESPACE", "hashicorp")
+	}
 }
 
 func digest(n int) string { return fmt.Sprintf("127.0.0.1:4566/web@sha256:%064d", n) }

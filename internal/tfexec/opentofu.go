@@ -50,7 +50,10 @@ func BuildOpenTofu(ctx context.Context, o Options) (Tool, error) {
 		}
 		cache = filepath.Join(user, "slipway")
 	}
-	dir := filepath.Join(cache, "opentofu-"+OpenTofuVersion)
+	dir, err := filepath.Abs(filepath.Join(cache, "opentofu-"+OpenTofuVersion)) // it is built elsewhere
+	if err != nil {
+		return Tool{}, fmt.Errorf("building OpenTofu: %w", err)
+	}
 	path := filepath.Join(dir, "tofu"+exeSuffix())
 	if t, err := probe(ctx, path); err == nil {
 		return t, nil

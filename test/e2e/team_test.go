@@ -34,9 +34,10 @@ import (
 // and a service with a git history.
 type team struct {
 	t        *testing.T
-	tmp      string // TMPDIR of all it starts
-	state    string // --dir of the local AWS
-	work     string // the service's folder
+	tmp      string   // TMPDIR of all it starts
+	state    string   // --dir of the local AWS
+	flags    []string // of its start
+	work     string   // the service's folder
 	port     int
 	endpoint string
 	url      string // of the service
@@ -80,13 +81,13 @@ resource "slipway_repository" "iplookup" { name = "iplookup" }
 output "urls" { value = slipway_cluster.demo.urls }
 `
 
-// newTeam starts a local AWS and makes the cluster. Everything ends with the test.
-func newTeam(t *testing.T) *team {
+// newTeam starts a local AWS, with these flags, and makes the cluster. Everything ends with the test.
+func newTeam(t *testing.T, flags ...string) *team {
 	t.Helper()
 	needSandbox(t)
 	need(t, "git")
 	before := bridges(t)
-	w := &team{t: t, tmp: t.TempDir(), port: freePort(t)}
+	w := &team{t: t, tmp: t.TempDir(), port: freePort(t), flags: flags}
 	w.endpoint = "http://127.0.0.1:" + strconv.Itoa(w.port)
 	w.state, w.work = filepath.Join(w.tmp, "aws"), filepath.Join(w.tmp, "iplookup")
 	w.env = environment(w.tmp, "AWS_ENDPOINT_URL="+w.endpoint, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
@@ -152,7 +153,7 @@ func (w *team) slipway(args ...string) result {
 // up starts the local AWS on its state and port.
 func (w *team) up() {
 	w.t.Helper()
-	r := runCommand(w.t, time.Minute, w.tmp, w.env, slipway, "local", "up", "--dir", w.state, "--port", strconv.Itoa(w.port), "--runtime", "sandbox")
+	r := runCommand(w.t, time.Minute, w.tmp, w.env, slipway, append([]string{"local", "up", "--dir", w.state, "--port", strconv.Itoa(w.port), "--runtime", "sandbox"}, w.flags...)...)
 	if r.code != 0 {
 		w.t.Fatal(r)
 	}
