@@ -126,6 +126,18 @@ func TestDeploymentsTellTheTruth(t *testing.T) {
 	}); len(failed) > 0 {
 		t.Errorf("%d requests failed during the rollout: %v", len(failed), failed[0])
 	}
+	for _, version := range []string{"3", "4"} { // each task has a disk of its own
+		tg := target()
+		tg.Spec.Containers[0].Env = map[string]string{"VERSION": version, "MODE": "disk"}
+		tg.Spec.Containers[0].Mounts = []service.Mount{{Volume: "data", Path: "/data"}}
+		tg.Spec.Volumes = []service.Volume{{Name: "data", EBS: &service.EBSVolume{SizeGiB: 1, Type: "gp3", FileSystem: "ext4", Encrypted: true}}}
+		if _, err := c.Deploy().Apply(ctx, tg, report); err != nil {
+			t.Errorf("with a disk: %v", err)
+		}
+	}
+	if _, err := c.Deploy().Apply(ctx, target(), report); err != nil {
+		t.Error(err)
+	}
 	for _, bad := range []struct {
 		name   string
 		change func(*deploy.Target)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -18,6 +19,17 @@ func main() {
 		panic("no database at db.internal:5432")
 	case "exit":
 		return
+	case "disk":
+		if _, err := os.Stat("/data/mine"); err == nil {
+			panic("the disk is another task's")
+		}
+		mounts, err := os.ReadFile("/proc/mounts")
+		if err != nil || !strings.Contains(string(mounts), " /data ") {
+			panic(fmt.Sprint("there is no disk: ", err))
+		}
+		if err := os.WriteFile("/data/mine", []byte("x"), 0o600); err != nil {
+			panic(err)
+		}
 	case "later": // long enough to be taken for good
 		time.AfterFunc(6*time.Second, func() { os.Exit(1) })
 	case "memory":
