@@ -38,7 +38,7 @@ func serviceFrom(ref deploy.Ref, s types.Service) deploy.Service {
 		Daemon: s.SchedulingStrategy == types.SchedulingStrategyDaemon, Status: aws.ToString(s.Status),
 		LaunchType: string(s.LaunchType), GracePeriod: seconds(s.HealthCheckGracePeriodSeconds),
 		CreatedAt: aws.ToTime(s.CreatedAt), Strategy: "ROLLING", Tags: map[string]string{},
-		CurrentDeployment: aws.ToString(s.CurrentServiceDeployment),
+		CurrentDeployment: aws.ToString(s.CurrentServiceDeployment), Exec: s.EnableExecuteCommand,
 	}
 	for _, c := range s.CapacityProviderStrategy {
 		out.CapacityProvider = append(out.CapacityProvider, service.CapacityProviderStrategy{Name: aws.ToString(c.CapacityProvider), Base: int(c.Base), Weight: int(c.Weight)})
@@ -109,7 +109,7 @@ func (p *ecsPort) CreateService(ctx context.Context, w deploy.Service) (deploy.S
 		LaunchType: types.LaunchType(w.LaunchType), CapacityProviderStrategy: providers(w), DeploymentConfiguration: deploymentConfiguration(w),
 		LoadBalancers: loadBalancers(w), NetworkConfiguration: network(w),
 		PlacementStrategy: strategies(w), PlacementConstraints: constraints(w),
-		SchedulingStrategy: types.SchedulingStrategyReplica, PropagateTags: types.PropagateTagsService, EnableECSManagedTags: true,
+		SchedulingStrategy: types.SchedulingStrategyReplica, PropagateTags: types.PropagateTagsService, EnableECSManagedTags: true, EnableExecuteCommand: w.Exec,
 		VolumeConfigurations: serviceVolumes(w), ServiceRegistries: serviceRegistries(w), ServiceConnectConfiguration: serviceConnect(w),
 		Tags: ecsTags(w.Tags),
 	}
@@ -154,6 +154,7 @@ func (p *ecsPort) UpdateService(ctx context.Context, w deploy.Service, force boo
 	set(!same(deploymentConfiguration(w), deploymentConfiguration(have)), func() { in.DeploymentConfiguration = deploymentConfiguration(w) })
 	set(!same(sorted(w.Subnets), sorted(have.Subnets)) || !same(sorted(w.SecurityGroups), sorted(have.SecurityGroups)) || w.AssignPublicIP != have.AssignPublicIP,
 		func() { in.NetworkConfiguration = network(w) })
+	set(w.Exec != have.Exec, func() { in.EnableExecuteCommand = &w.Exec })
 	set(!same(w.LoadBalancers, have.LoadBalancers), func() {
 		if in.LoadBalancers = loadBalancers(w); in.LoadBalancers == nil {
 			in.LoadBalancers = []types.LoadBalancer{}

@@ -130,7 +130,7 @@ func (p *ecsPort) RunTask(ctx context.Context, r deploy.TaskRun) (deploy.Task, e
 		Cluster: &r.Cluster, TaskDefinition: &r.TaskDefinition, StartedBy: &r.StartedBy, Count: aws.Int32(1),
 		LaunchType: types.LaunchType(r.Service.LaunchType), CapacityProviderStrategy: providers(r.Service), NetworkConfiguration: network(r.Service),
 		PlacementConstraints: constraints(r.Service), Tags: ecsTags(r.Tags), EnableECSManagedTags: true,
-		VolumeConfigurations: taskVolumes(r.Service),
+		VolumeConfigurations: taskVolumes(r.Service), EnableExecuteCommand: r.Service.Exec,
 	}
 	if len(in.CapacityProviderStrategy) > 0 {
 		in.LaunchType = ""

@@ -29,8 +29,8 @@ func newExecCommand() *cobra.Command {
 		Use:   "exec ENVIRONMENT [-- COMMAND ARG…]",
 		Short: "Open a shell, or run a command, in a running container (ECS Exec)",
 		Long: `Asks ECS for a session in a container of a running task, the newest one unless --task names another,
-and joins this terminal to it. The service must allow ECS Exec, and the task role the actions
-ssmmessages:*Channel. The command ends with the exit code of what it ran where that is known: the
+and joins this terminal to it. The service has to say exec: true in slipway.yaml; a task role that is
+not its own has to allow the actions ssmmessages:*Channel. The command ends with the exit code of what it ran where that is known: the
 local AWS tells it, ECS does not. Sessions encrypted with a key of KMS need --plugin and AWS's
 session-manager-plugin.`,
 		Args: cobra.MinimumNArgs(1),
@@ -90,7 +90,7 @@ func execRefused(err error, env, container string) error {
 	case errors.Is(err, awscloud.ErrNotSupported):
 		return fmt.Errorf("not supported: ECS Exec on this endpoint (%w)", err)
 	case strings.Contains(said, "execute command was not enabled"):
-		return exitWith(ExitRefused, fmt.Errorf("the task was started without ECS Exec: let the service have it (enableExecuteCommand), then: slipway restart %s", env))
+		return exitWith(ExitRefused, fmt.Errorf("the task was started without ECS Exec: say exec: true in slipway.yaml, then: slipway deploy %s", env))
 	case strings.Contains(said, "TargetNotConnected"):
 		return fmt.Errorf("the agent in %s is not connected: the task role needs ssmmessages:CreateControlChannel, CreateDataChannel, OpenControlChannel and OpenDataChannel, and a way to Systems Manager: %w", container, err)
 	}

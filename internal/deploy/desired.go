@@ -307,7 +307,7 @@ func ecsService(t Target, ref Ref, tags map[string]string) *Service {
 		BakeTime: spec.Deployment.BakeTime, StepPercent: spec.Deployment.StepPercent, StepBake: spec.Deployment.StepBake,
 		RollbackOnAlarms: alarmNames(spec.Deployment.RollbackOnAlarms, spec.Alarms, ref),
 		Volumes:          launchVolumes(t.Infra, ref, spec.Volumes),
-		Placement:        spec.Placement, Tags: tags,
+		Placement:        spec.Placement, Exec: spec.EnableExecuteCommand, Tags: tags,
 	}
 	if t.Release != "" {
 		s.Tags = merged(tags, map[string]string{tagRelease: t.Release})

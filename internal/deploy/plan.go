@@ -406,6 +406,7 @@ func serviceChange(d desired, o observed, newGroup bool) (Change, bool, error) {
 	c.field("subnets", have.Subnets, want.Subnets)
 	c.field("security_groups", have.SecurityGroups, want.SecurityGroups)
 	c.field("assign_public_ip", have.AssignPublicIP, want.AssignPublicIP)
+	c.field("exec", have.Exec, want.Exec)
 	c.field("load_balancers", balancerNames(have.LoadBalancers, "", ""), balancerNames(want.LoadBalancers, groupOf(d.targetGroup, newGroup), groupOf(d.alternate, false)))
 	c.field("volumes", have.Volumes, want.Volumes)
 	discoveryFields(&c, d, o)

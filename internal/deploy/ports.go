@@ -43,6 +43,7 @@ type Service struct {
 	Subnets          []string
 	SecurityGroups   []string
 	AssignPublicIP   bool
+	Exec             bool // sessions in its containers
 	LoadBalancers    []LoadBalancer
 	Registry         *ServiceRegistry
 	Connect          *Connect

@@ -63,6 +63,7 @@ func specOf(out Observed, o observed) service.Spec {
 		LaunchType: svc.LaunchType, CapacityProvider: svc.CapacityProvider, Architecture: td.Architecture, NetworkMode: td.NetworkMode,
 		CPU: td.CPU, Memory: td.Memory, Subnets: svc.Subnets, SecurityGroups: svc.SecurityGroups, AssignPublicIP: svc.AssignPublicIP,
 		Count: svc.Desired, Containers: td.Containers, Volumes: volumesOf(out.Ref, td.Volumes, svc.Volumes), Placement: svc.Placement,
+		EnableExecuteCommand: svc.Exec,
 		Deployment: service.Deployment{Strategy: svc.Strategy, MinimumHealthy: svc.MinimumHealthy, Maximum: svc.Maximum,
 			CircuitBreaker: svc.CircuitBreaker, Rollback: svc.Rollback, RollbackOnAlarms: slices.Clone(svc.RollbackOnAlarms),
 			BakeTime: svc.BakeTime, StepPercent: svc.StepPercent, StepBake: svc.StepBake},

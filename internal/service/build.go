@@ -53,6 +53,7 @@ func (b *builder) spec(cfg *fileConfig, s *settings) Spec {
 	b.defaultAlarms(s, &out)
 	b.role(s, &out)
 	b.metricsRole(s, &out)
+	b.exec(s, &out)
 	b.schedule(&out)
 	b.tags(s, &out)
 	for _, p := range out.Check() {

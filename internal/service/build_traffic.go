@@ -291,3 +291,23 @@ func (b *builder) role(s *settings, out *Spec) {
 		out.TaskRole.Statements = append(out.TaskRole.Statements, Statement{Effect: "Allow", Actions: st.Actions, Resources: st.Resources})
 	}
 }
+
+// exec lets ECS Exec in: its agent runs with the task's role, in a file system it can write to. A role that is
+// somebody's must allow it already.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/ecs-exec.html#ecs-exec-considerations
+func (b *builder) exec(s *settings, out *Spec) {
+	out.EnableExecuteCommand = s.Exec
+	if !s.Exec {
+		return
+	}
+	if out.Kind == KindJob {
+		b.fault("exec", "exec is for what keeps running, not for a job")
+	}
+	if main := out.Containers[0]; main.ReadOnlyRoot {
+		b.fault("exec", "exec needs a file system that can be written to, and that of container %s is read-only", main.Name)
+	}
+	if out.TaskRole.ARN == "" {
+		out.TaskRole.Statements = append(out.TaskRole.Statements, Statement{Effect: "Allow", Actions: []string{"ssmmessages:CreateControlChannel",
+			"ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"}, Resources: []string{"*"}})
+	}
+}

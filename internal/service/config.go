@@ -101,6 +101,7 @@ type settings struct {
 
 	DefaultAlarms *defaultAlarmsConfig `yaml:"default_alarms" jsonschema_description:"Alarms on the share of 5xx, p95 latency, unhealthy targets, CPU, memory and tasks that end by themselves, which every service has; false: none. A topic: who is told"`
 
+	Exec     bool              `yaml:"exec" jsonschema_description:"Whether slipway exec may open a shell in its containers (ECS Exec): the service's own role gets what that needs. Default: false"`
 	Role     *roleConfig       `yaml:"role" jsonschema_description:"What the containers may do in AWS"`
 	Schedule string            `yaml:"schedule" jsonschema_description:"When a job runs: rate(5 minutes) or cron(0 12 * * ? *); default: on demand"`
 	Tags     map[string]string `yaml:"tags" jsonschema:"maxLength=256" jsonschema_description:"Tags of every resource; service, team and environment are added"`

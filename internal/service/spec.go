@@ -49,8 +49,11 @@ type Spec struct {
 	Deployment Deployment
 	Alarms     []Alarm
 	TaskRole   TaskRole
-	Schedule   string // jobs: an EventBridge schedule expression; empty = on demand
-	Tags       map[string]string
+	// EnableExecuteCommand lets people open sessions in the containers (ECS Exec). A role that is the service's
+	// own may then do what the agent needs; a given one must.
+	EnableExecuteCommand bool
+	Schedule             string // jobs: an EventBridge schedule expression; empty = on demand
+	Tags                 map[string]string
 }
 
 // CapacityProviderStrategy is one entry of a service's capacity-provider strategy.

@@ -80,7 +80,13 @@ func TestOperating(t *testing.T) {
 	w.exits(0, "drift", "qa")
 
 	w.says(w.exits(7, "run", "qa", "--env", "BATCH=12", "--", "report"), "one-off for 12", "exit code 7")
-	w.says(w.exits(0, "restart", "qa"), "qa has new tasks of iplookup-qa:1")
+	program := []string{"exec", "qa", "--", "/ko-app/iplookup", "report"}
+	w.says(w.exits(6, program...), "say exec: true in slipway.yaml, then: slipway deploy qa")
+	w.write("slipway.yaml", definition+"exec: true\n")
+	w.exits(0, "deploy", "qa", "--image", "v1")
+	w.says(w.exits(7, program...), "one-off for")
+	w.exits(0, "drift", "qa")
+	w.says(w.exits(0, "restart", "qa"), "qa has new tasks of iplookup-qa:2")
 	w.says(w.exits(6, "stop", "qa"), "no deployment of iplookup-qa is going on")
 	w.answers(20, "v1")
 

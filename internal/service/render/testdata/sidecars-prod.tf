@@ -130,8 +130,13 @@ resource "slipway_service" "this" {
         actions   = ["aps:RemoteWrite"]
         resources = ["arn:*:aps:eu-west-1:*:workspace/ws-123"]
       },
+      {
+        actions   = ["ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"]
+        resources = ["*"]
+      },
     ]
   }
+  enable_execute_command = true
   tags = {
     environment = "prod"
     service     = "shop"

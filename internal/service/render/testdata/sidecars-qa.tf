@@ -127,8 +127,13 @@ resource "slipway_service" "this" {
         actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
         resources = ["arn:*:logs:*:*:log-group:/slipway/qa/shop/metrics", "arn:*:logs:*:*:log-group:/slipway/qa/shop/metrics:*"]
       },
+      {
+        actions   = ["ssmmessages:CreateControlChannel", "ssmmessages:CreateDataChannel", "ssmmessages:OpenControlChannel", "ssmmessages:OpenDataChannel"]
+        resources = ["*"]
+      },
     ]
   }
+  enable_execute_command = true
   tags = {
     environment = "qa"
     service     = "shop"
