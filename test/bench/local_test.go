@@ -122,7 +122,9 @@ func client(endpoint string) *ecs.Client {
 }
 
 // calls are those deployments are made of, with what is sent; %d counts.
-var calls = []struct{ operation, body string }{
+type call struct{ operation, body string }
+
+var calls = []call{
 	{"RegisterTaskDefinition", `{"family":"family-%d","containerDefinitions":[{"name":"web","image":"web:1","cpu":256,"memory":512,"essential":true,"portMappings":[{"containerPort":80}],"environment":[{"name":"A","value":"B"}]}]}`},
 	{"DescribeServices", `{"cluster":"bench","services":["web"]}`},
 	{"RunTask", `{"cluster":"bench","taskDefinition":"small"}`},
@@ -136,9 +138,9 @@ func BenchmarkECS(b *testing.B) {
 	for _, s := range found {
 		prepare(b, "http://"+s.addr)
 	}
-	for _, x := range calls {
+	measure := func(what string, mix []call) {
 		for _, name := range slices.Sorted(maps.Keys(found)) {
-			b.Run(x.operation+"/"+name, func(b *testing.B) {
+			b.Run(what+"/"+name, func(b *testing.B) {
 				var n atomic.Int64
 				s, before := found[name], time.Duration(0)
 				if s.cpu != nil {
@@ -149,9 +151,11 @@ func BenchmarkECS(b *testing.B) {
 					c := &caller{addr: s.addr}
 					defer c.close()
 					for pb.Next() {
+						k := int(n.Add(1))
+						x := mix[k%len(mix)]
 						body := x.body
 						if strings.Contains(body, "%d") {
-							body = fmt.Sprintf(body, n.Add(1)%1000)
+							body = fmt.Sprintf(body, k%1000)
 						}
 						if err := c.call(x.operation, body); err != nil {
 							b.Error(err)
@@ -167,6 +171,10 @@ func BenchmarkECS(b *testing.B) {
 			})
 		}
 	}
+	for _, x := range calls {
+		measure(x.operation, []call{x})
+	}
+	measure("EachInTurn", calls)
 }
 
 const benchInstances = 100

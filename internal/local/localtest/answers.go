@@ -48,7 +48,7 @@ type call struct {
 	op string
 }
 
-// asked finds the operation; ok is false for what is not of a service with bodies in JSON, XML or CBOR.
+// asked finds the operation; ok is false for what is of no service.
 func (a *answers) asked(r *http.Request) (c call, ok bool) {
 	if target := r.Header.Get("X-Amz-Target"); target != "" {
 		prefix, op, _ := strings.Cut(target, ".")
@@ -75,7 +75,7 @@ func (a *answers) asked(r *http.Request) (c call, ok bool) {
 			return m.id != "sqs" && m.Metadata.APIVersion == form.Get("Version") && m.Operations[form.Get("Action")].Name != ""
 		}), form.Get("Action")}, true
 	}
-	return c, false
+	return a.models.rest(r)
 }
 
 func (a *answers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -95,6 +95,10 @@ func (a *answers) check(c call, r *recorded) {
 			a.say(c, "the answer cannot be checked: %v", p)
 		}
 	}()
+	if strings.HasPrefix(c.m.Metadata.Protocol, "rest-") {
+		a.checkREST(c, r)
+		return
+	}
 	op := c.m.Operations[c.op]
 	kind, _, _ := mime.ParseMediaType(r.Header().Get("Content-Type"))
 	var v any
@@ -137,14 +141,17 @@ func (a *answers) check(c call, r *recorded) {
 		}
 		a.json(c, c.op, op.Output.Shape, v)
 	case kind != "text/xml":
-		a.failure(c, v)
+		a.failure(c, v, "")
 	}
 }
 
-// failure checks an error in JSON: an exception of the model has its members.
-func (a *answers) failure(c call, v any) {
+// failure checks an error in JSON: an exception of the model has its members. Its name is in the body, or in a
+// header.
+func (a *answers) failure(c call, v any, name string) {
 	m, ok := v.(map[string]any)
-	name, _ := m["__type"].(string)
+	if name == "" {
+		name, _ = m["__type"].(string)
+	}
 	if name = name[strings.LastIndexByte(name, '#')+1:]; !ok || name == "" {
 		a.say(c, "an error without __type: %v", v)
 		return
@@ -211,7 +218,7 @@ func (a *answers) json(c call, path, shape string, v any) {
 			a.json(c, path+"."+k, mem.Shape, x)
 		}
 		for _, k := range s.Required {
-			if _, ok := m[cmp.Or(s.Members[k].LocationName, k)]; !ok {
+			if _, ok := m[cmp.Or(s.Members[k].LocationName, k)]; !ok && s.inBody(k) {
 				a.say(c, "%s.%s is required", path, k)
 			}
 		}
@@ -295,7 +302,7 @@ func (a *answers) xml(c call, path, shape string, mem member, e *element) {
 		}
 		for _, k := range s.Required {
 			inner := c.m.Shapes[s.Members[k].Shape]
-			if flat := inner.Flattened || s.Members[k].Flattened; !seen[k] && !flat {
+			if flat := inner.Flattened || s.Members[k].Flattened; !seen[k] && !flat && s.inBody(k) {
 				a.say(c, "%s.%s is required", path, k)
 			}
 		}

@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"io"
@@ -30,6 +31,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	from := copyOf{source: r.Header.Get("X-Amz-Copy-Source"), part: r.Header.Get("X-Amz-Copy-Source-Range"), directive: r.Header.Get("X-Amz-Metadata-Directive")}
 	keepHeaders(r)
 	out := &cleaned{ResponseWriter: w}
+	defer out.end()
 	switch {
 	case bucket == "":
 	case key == "" && r.Method == http.MethodPost && !q.Has("delete"):
@@ -67,15 +69,26 @@ func ofObject(header string) bool {
 }
 
 // cleaned keeps the headers of AWS only, as AWS writes them, and the body to itself where the request was
-// HEAD.
+// HEAD. Errors have a message.
 type cleaned struct {
 	http.ResponseWriter
 	silent, begun bool
+	failed        bool
+	fault         bytes.Buffer
+}
+
+func (c *cleaned) end() {
+	if c.fault.Len() > 0 && !c.silent {
+		_, _ = c.ResponseWriter.Write(explained(c.fault.Bytes())) // the client may have gone
+	}
 }
 
 func (c *cleaned) WriteHeader(status int) {
-	c.begun = true
+	c.begun, c.failed = true, status >= 400
 	h := c.Header()
+	if c.failed {
+		h.Del("Content-Length") // of the error as it was
+	}
 	for k := range h {
 		if strings.HasPrefix(k, "Access-Control-") {
 			h.Del(k)
@@ -95,7 +108,10 @@ func (c *cleaned) Write(p []byte) (int, error) {
 	if !c.begun {
 		c.WriteHeader(http.StatusOK)
 	}
-	if c.silent {
+	switch {
+	case c.failed:
+		return c.fault.Write(p)
+	case c.silent:
 		return len(p), nil
 	}
 	return c.ResponseWriter.Write(p)
