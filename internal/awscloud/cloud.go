@@ -45,7 +45,10 @@ func Open(ctx context.Context, o Options) (*Cloud, error) {
 	load := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer {
 			adaptive := retry.NewAdaptiveMode(func(a *retry.AdaptiveModeOptions) {
-				a.StandardOptions = append(a.StandardOptions, func(s *retry.StandardOptions) { s.MaxAttempts = 8 })
+				a.StandardOptions = append(a.StandardOptions, func(s *retry.StandardOptions) {
+					s.MaxAttempts = 8
+					s.Retryables = append(s.Retryables, retry.IsErrorRetryableFunc(cutOff))
+				})
 			})
 			if here {
 				return soon{adaptive}

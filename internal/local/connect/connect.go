@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/slipway-ecs/slipway/internal/local/runtime"
 	"github.com/slipway-ecs/slipway/internal/local/state"
@@ -57,15 +58,21 @@ type address struct {
 // port is one port of a name.
 type port struct {
 	m        *Mesh
-	behind   []behind
 	listener net.Listener
+	targets  func() []string // where the tasks behind it are
+	hosts    outliers
 
-	mu   sync.Mutex
-	turn int
+	mu       sync.Mutex
+	behind   []behind
+	settings settings
+	turn     int
 }
 
 // behind is a service with an endpoint of the name and port.
-type behind struct{ service, portName string }
+type behind struct {
+	service, portName string
+	settings
+}
 
 // New returns a mesh without names.
 func New(c Config) *Mesh {
@@ -172,7 +179,7 @@ func (m *Mesh) wanted() map[name]map[int][]behind {
 							out[n] = map[int][]behind{}
 						}
 						p := int(wire.Value(a.Port))
-						out[n][p] = append(out[n][p], behind{key, wire.Value(e.PortName)})
+						out[n][p] = append(out[n][p], behind{key, wire.Value(e.PortName), m.settingsOf(tx, d.TaskDefinition, &e)})
 					}
 				}
 			}
@@ -215,7 +222,7 @@ func (m *Mesh) follow() {
 		for number, services := range ports {
 			if p := a.ports[number]; p != nil {
 				p.mu.Lock()
-				p.behind = services
+				p.behind, p.settings = services, services[0].settings
 				p.mu.Unlock()
 				continue
 			}
@@ -224,7 +231,8 @@ func (m *Mesh) follow() {
 				m.Log.Warn("a name of Service Connect is not served", "name", n.dns, "port", number, "error", err)
 				continue
 			}
-			p := &port{m: m, listener: l, behind: services}
+			p := &port{m: m, listener: l, behind: services, settings: services[0].settings}
+			p.targets = p.running
 			a.ports[number] = p
 			go p.serve()
 		}
@@ -304,8 +312,8 @@ func (m *Mesh) Names(t *state.Task) []runtime.Host {
 	return out
 }
 
-// targets are the addresses of the running tasks behind the port; unhealthy ones only if all are.
-func (p *port) targets() (out []string) {
+// running are the addresses of the running tasks behind the port; unhealthy ones only if all are.
+func (p *port) running() (out []string) {
 	p.mu.Lock()
 	services := p.behind
 	p.mu.Unlock()
@@ -337,45 +345,78 @@ func (p *port) targets() (out []string) {
 
 // endpoint is the real address of a task's port with the name.
 func (m *Mesh) endpoint(tx *state.Tx, t *state.Task, portName string) string {
-	_, revision, _ := strings.Cut(t.TaskDefinition, "/")
-	family, number, _ := strings.Cut(revision, ":")
-	n, err := strconv.Atoi(number)
-	def, ok := m.State.TaskDefinitions.Get(tx, state.TaskDefinitionKey(family, n))
-	if err != nil || !ok {
-		return ""
-	}
-	for _, c := range def.Def.ContainerDefinitions {
-		for _, pm := range c.PortMappings {
-			if wire.Value(pm.Name) != portName {
-				continue
-			}
-			for _, x := range t.Containers {
-				for _, b := range x.Bindings {
-					if x.Name == wire.Value(c.Name) && b.ContainerPort == int(wire.Value(pm.ContainerPort)) {
-						return b.Addr
-					}
-				}
+	container, pm := m.mapping(tx, t.TaskDefinition, portName)
+	for _, x := range t.Containers {
+		for _, b := range x.Bindings {
+			if pm != nil && x.Name == container && b.ContainerPort == int(wire.Value(pm.ContainerPort)) {
+				return b.Addr
 			}
 		}
 	}
 	return ""
 }
 
+// mapping is a task definition's port with the name, and whose container's it is; nil: there is none.
+func (m *Mesh) mapping(tx *state.Tx, definition, portName string) (container string, pm *ecsapi.PortMapping) {
+	_, revision, _ := strings.Cut(definition, "/")
+	family, number, _ := strings.Cut(revision, ":")
+	n, err := strconv.Atoi(number)
+	def, ok := m.State.TaskDefinitions.Get(tx, state.TaskDefinitionKey(family, n))
+	if err != nil || !ok {
+		return "", nil
+	}
+	for _, c := range def.Def.ContainerDefinitions {
+		for k := range c.PortMappings {
+			if wire.Value(c.PortMappings[k].Name) == portName {
+				return wire.Value(c.Name), &c.PortMappings[k]
+			}
+		}
+	}
+	return "", nil
+}
+
+// settingsOf are those of an endpoint: the protocol is its port mapping's, and the limits are its own.
+func (m *Mesh) settingsOf(tx *state.Tx, definition string, e *ecsapi.ServiceConnectService) settings {
+	s := settings{idle: defaultIdleTCP}
+	if _, pm := m.mapping(tx, definition, wire.Value(e.PortName)); pm != nil && wire.Value(pm.AppProtocol) != "" {
+		s = settings{protocol: *pm.AppProtocol, idle: defaultIdle, perRequest: defaultPerRequest}
+	}
+	if t := e.Timeout; t != nil {
+		if t.IdleTimeoutSeconds != nil {
+			s.idle = time.Duration(*t.IdleTimeoutSeconds) * time.Second
+		}
+		if t.PerRequestTimeoutSeconds != nil && s.protocol != "" {
+			s.perRequest = time.Duration(*t.PerRequestTimeoutSeconds) * time.Second
+		}
+	}
+	return s
+}
+
 var errNobody = errors.New("no task runs behind it")
 
-// dial connects to the next task in turn; one that does not answer is passed over.
-func (p *port) dial() (net.Conn, error) {
-	all := p.targets()
+// next are the tasks in the order in which they are tried: each time another one is the first.
+func (p *port) next() []string {
+	all := p.hosts.keep(p.targets(), time.Now())
 	p.mu.Lock()
 	turn := p.turn
 	p.turn++
 	p.mu.Unlock()
-	err := errNobody
+	var out []string
 	for i := range all {
+		out = append(out, all[(turn+i)%len(all)])
+	}
+	return out
+}
+
+// dial connects to the next task in turn; one that does not answer is passed over.
+func (p *port) dial() (net.Conn, error) {
+	err := errNobody
+	for _, target := range p.next() {
 		var c net.Conn
-		if c, err = net.DialTimeout("tcp", all[(turn+i)%len(all)], connectTimeout); err == nil {
+		if c, err = net.DialTimeout("tcp", target, connectTimeout); err == nil {
 			return c, nil
 		}
+		p.hosts.failed(target, time.Now())
 	}
 	return nil, err
 }

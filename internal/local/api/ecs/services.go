@@ -11,7 +11,7 @@ import (
 )
 
 func (a *API) registerServices(svc *wire.Service) {
-	const missing = "Service Connect passes connections on to running tasks, without its proxy's retries, time-outs, TLS and metrics, and makes no Cloud Map services; VPC Lattice is recorded"
+	const missing = "Service Connect has no TLS and no metrics, and makes no Cloud Map services; VPC Lattice is recorded"
 	wire.Handle(svc, "CreateService", a.createService, wire.Partly(missing))
 	wire.Handle(svc, "UpdateService", a.updateService, wire.Partly(missing))
 	wire.Handle(svc, "DeleteService", a.deleteService)

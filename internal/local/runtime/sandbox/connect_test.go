@@ -43,7 +43,7 @@ func TestTasksCallEachOtherByName(t *testing.T) {
 		call(err)
 	}
 	serve := types.ContainerDefinition{Name: aws.String("app"), Image: &image, Command: []string{"serve"}, Environment: []types.KeyValuePair{{Name: aws.String("ANSWER"), Value: aws.String("I-am-cart")}},
-		PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(8080), Name: aws.String("http")}}}
+		PortMappings: []types.PortMapping{{ContainerPort: aws.Int32(8080), Name: aws.String("http"), AppProtocol: "http"}}}
 	register("cart", serve)
 	fetch := []types.ContainerDefinition{{Name: aws.String("app"), Image: &image, Command: []string{"serve"}}}
 	for name, url := range map[string]string{"alias": "http://cart/", "full": "http://cart.shop.test:8088/"} {

@@ -2,6 +2,7 @@ package awscloud
 
 import (
 	"errors"
+	"io"
 	"syscall"
 	"time"
 
@@ -21,4 +22,13 @@ func (s soon) RetryDelay(attempt int, err error) (time.Duration, error) {
 		d = min(250*time.Millisecond<<min(attempt, 4), longestRefused)
 	}
 	return d, giveUp
+}
+
+// cutOff has an answer that ended in its middle asked for again, as the SDK does where none came at all: what
+// lies between broke the connection.
+func cutOff(err error) aws.Ternary {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return aws.TrueTernary
+	}
+	return aws.UnknownTernary
 }
