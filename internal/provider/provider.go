@@ -5,6 +5,8 @@ package provider
 import (
 	"context"
 	"fmt"
+	"os"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -24,6 +26,10 @@ var Version = "0.1.0"
 
 // Serve answers Terraform, which has started this process as a plug-in, until Terraform is done.
 func Serve(ctx context.Context) error {
+	go func() {
+		orphaned(os.Getppid, time.Second)
+		os.Exit(1) // nobody will read an answer, and what is begun is in the journal
+	}()
 	if err := providerserver.Serve(ctx, New(open), providerserver.ServeOpts{Address: Address, ProtocolVersion: 6}); err != nil {
 		return fmt.Errorf("serving Terraform: %w", err)
 	}

@@ -373,6 +373,14 @@ func TestPromotionKilledAtEveryStep(t *testing.T) {
 	if killed < 8 {
 		t.Errorf("only %d runs were killed", killed)
 	}
+	// Terraform was killed with each of them; its providers end by themselves.
+	left := []string{}
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		if left = providers(t, w.dir); len(left) == 0 {
+			return
+		}
+	}
+	t.Errorf("there are providers left: %v", left)
 }
 
 // Production has a repository of its own: the digest goes there, with what is recorded of it.
@@ -418,4 +426,21 @@ func TestPromotionToAnotherRepository(t *testing.T) {
 	if again, err := w.ledger().Read(ctx, own.URI, d); err != nil || len(again) != len(all) {
 		t.Errorf("run again it has made %d statements of %d (%v)", len(again), len(all), err)
 	}
+}
+
+// providers are the processes of our provider that were started below a folder.
+func providers(t *testing.T, below string) (out []string) {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, process := range all {
+		line, _ := os.ReadFile(filepath.Join(process, "cmdline")) // it may have ended since
+		cwd, _ := os.Readlink(filepath.Join(process, "cwd"))
+		if strings.Contains(string(line), "terraform-provider-slipway") && strings.HasPrefix(cwd, below) {
+			out = append(out, filepath.Base(process))
+		}
+	}
+	return out
 }
