@@ -334,19 +334,10 @@ func (e *Emitter) alarm(ctx context.Context, name string) {
 			was = "INSUFFICIENT_DATA"
 		}
 		e.c.Emit("aws.cloudwatch", "CloudWatch Alarm State Change", []string{wire.Value(a.AlarmArn)}, map[string]any{"alarmName": a.AlarmName,
-			"configuration": map[string]any{"description": wire.Value(a.AlarmDescription), "metrics": []any{map[string]any{"id": "m1", "returnData": true, "metricStat": map[string]any{
-				"metric": map[string]any{"namespace": a.Namespace, "name": a.MetricName, "dimensions": dimensions(a.Dimensions)}, "period": a.Period, "stat": a.Statistic}}}},
+			"configuration": map[string]any{"description": wire.Value(a.AlarmDescription), "metrics": watched(&a)},
 			"previousState": map[string]any{"value": was},
 			"state":         map[string]any{"value": now, "reason": wire.Value(a.StateReason), "timestamp": wire.TimeOf(a.StateUpdatedTimestamp).UTC().Format("2006-01-02T15:04:05.000+0000")}})
 	}
-}
-
-func dimensions(list []cloudwatchapi.Dimension) map[string]string {
-	out := map[string]string{}
-	for _, d := range list {
-		out[wire.Value(d.Name)] = wire.Value(d.Value)
-	}
-	return out
 }
 
 // OnAlarm is an alarm's action: it tells the topics among the ARNs, once a transition.
@@ -364,8 +355,7 @@ func (e *Emitter) OnAlarm(a cloudwatch.Alarm, arns []string) {
 		}
 		body, err := json.Marshal(map[string]any{"AlarmName": a.API.AlarmName, "AlarmDescription": a.API.AlarmDescription, "AWSAccountId": e.c.Account, "NewStateValue": a.State(), "NewStateReason": a.API.StateReason,
 			"StateChangeTime": at.UTC().Format("2006-01-02T15:04:05.000+0000"), "Region": e.c.Region, "AlarmArn": a.API.AlarmArn, "AlarmActions": a.API.AlarmActions, "OKActions": a.API.OKActions,
-			"Trigger": map[string]any{"MetricName": a.API.MetricName, "Namespace": a.API.Namespace, "StatisticType": "Statistic", "Statistic": a.API.Statistic, "Dimensions": a.API.Dimensions, "Period": a.API.Period,
-				"EvaluationPeriods": a.API.EvaluationPeriods, "ComparisonOperator": a.API.ComparisonOperator, "Threshold": a.API.Threshold, "TreatMissingData": a.API.TreatMissingData}})
+			"Trigger": trigger(&a.API)})
 		if err == nil {
 			err = e.c.Publish(arn, a.State()+": \""+a.Name()+"\" in "+e.c.Region, string(body))
 		}

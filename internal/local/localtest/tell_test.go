@@ -56,6 +56,23 @@ func TestAlarmsTellTopicsAndEventBridge(t *testing.T) {
 	e := heard(t, a, events)
 	same(t, "type", e["detail-type"], any("CloudWatch Alarm State Change"))
 	same(t, "alarm", e["detail"].(map[string]any)["alarmName"], any("deep"))
+
+	// One on an expression tells of all its metrics.
+	ok[cloudwatch.PutMetricAlarmOutput](t)(cw.PutMetricAlarm(ctx, &cloudwatch.PutMetricAlarmInput{AlarmName: aws.String("rate"), EvaluationPeriods: aws.Int32(1), Threshold: aws.Float64(1),
+		ComparisonOperator: cwtypes.ComparisonOperatorGreaterThanThreshold, AlarmActions: []string{*topic}, Metrics: []cwtypes.MetricDataQuery{mathQuery("rate", "errors/requests"), metricQuery("errors", "Errors", false), metricQuery("requests", "Requests", false)}}))
+	ok[cloudwatch.SetAlarmStateOutput](t)(cw.SetAlarmState(ctx, &cloudwatch.SetAlarmStateInput{AlarmName: aws.String("rate"), StateValue: cwtypes.StateValueAlarm, StateReason: aws.String("by hand")}))
+	message := heard(t, a, inbox)
+	same(t, "the topic's alarm", message["AlarmName"], any("rate"))
+	if told := message["Trigger"].(map[string]any)["Metrics"].([]any); len(told) != 3 || told[0].(map[string]any)["Expression"] != "errors/requests" {
+		t.Errorf("the topic is told %v", told)
+	}
+	metrics := heard(t, a, events)["detail"].(map[string]any)["configuration"].(map[string]any)["metrics"].([]any)
+	if first := metrics[0].(map[string]any); len(metrics) != 3 || first["expression"] != "errors/requests" || first["returnData"] != true {
+		t.Errorf("the event has %v", metrics)
+	}
+	if second := metrics[1].(map[string]any); second["returnData"] != false || second["metricStat"].(map[string]any)["metric"].(map[string]any)["name"] != "Errors" {
+		t.Errorf("the event has %v", second)
+	}
 }
 
 func TestLifecycleHooksTellEventBridge(t *testing.T) {
