@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -16,9 +17,10 @@ const (
 
 // rule is a parsed AlarmRule of a composite alarm.
 type rule struct {
-	op    string // AND, OR, NOT, TRUE, FALSE, or the state a child must be in
+	op    string // AND, OR, NOT, TRUE, FALSE, AT_LEAST, or the state a child must be in
 	child string // name of the alarm, of a state
 	kids  []*rule
+	least int // how many of kids must hold, of AT_LEAST
 }
 
 // holds evaluates the rule over the states of alarms.
@@ -32,6 +34,14 @@ func (r *rule) holds(state func(name string) string) bool {
 		return !r.kids[0].holds(state)
 	case "TRUE", "FALSE":
 		return r.op == "TRUE"
+	case "AT_LEAST":
+		n := 0
+		for _, k := range r.kids {
+			if k.holds(state) {
+				n++
+			}
+		}
+		return n >= r.least
 	}
 	return state(r.child) == r.op
 }
@@ -52,8 +62,10 @@ func (r *rule) children() []string {
 	return out
 }
 
-// parseRule reads an AlarmRule: ALARM(name), OK(name) and INSUFFICIENT_DATA(name), TRUE and FALSE,
-// joined by AND, OR and NOT. Names may be ARNs, and may be in double quotes.
+// parseRule reads an AlarmRule: ALARM(name), OK(name) and INSUFFICIENT_DATA(name), AT_LEAST(number or percent,
+// state, (names)), TRUE and FALSE, joined by AND, OR and NOT. Names may be ARNs, and may be in double quotes.
+//
+// Source: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/alarm-combining.html
 func parseRule(text string) (*rule, error) {
 	p := &ruleParser{text: text}
 	r, err := p.either()
@@ -146,31 +158,109 @@ func (p *ruleParser) one() (*rule, error) {
 	case p.sign('('):
 		k, err := p.either()
 		if err == nil && !p.sign(')') {
-			err = errors.New("a parenthesis is not closed")
+			err = errNotClosed
 		}
 		return k, err
 	}
-	for _, s := range []string{"ALARM", "OK", "INSUFFICIENT_DATA"} {
-		if p.take(s) {
-			name, err := p.name()
-			return &rule{op: s, child: name}, err
+	if p.take("AT_LEAST") {
+		return p.atLeast()
+	}
+	if s := p.state(); s != "" {
+		if err := p.expect('('); err != nil {
+			return nil, err
 		}
+		name, err := p.name(")")
+		if err == nil && !p.sign(')') {
+			err = errNotClosed
+		}
+		return &rule{op: s, child: name}, err
 	}
 	return nil, fmt.Errorf("a function, a parenthesis, NOT, TRUE or FALSE is expected at character %d", p.at+1)
 }
 
-func (p *ruleParser) name() (string, error) {
-	if !p.sign('(') {
-		return "", fmt.Errorf("a parenthesis is expected at character %d", p.at+1)
+var errNotClosed = errors.New("a parenthesis is not closed")
+
+func (p *ruleParser) state() string {
+	for _, s := range []string{"ALARM", "OK", "INSUFFICIENT_DATA"} {
+		if p.take(s) {
+			return s
+		}
 	}
+	return ""
+}
+
+func (p *ruleParser) expect(c byte) error {
+	if !p.sign(c) {
+		return fmt.Errorf("%q is expected at character %d", c, p.at+1)
+	}
+	return nil
+}
+
+// atLeast reads what follows AT_LEAST.
+func (p *ruleParser) atLeast() (*rule, error) {
+	if err := p.expect('('); err != nil {
+		return nil, err
+	}
+	p.space()
+	from := p.at
+	for p.at < len(p.text) && p.text[p.at] >= '0' && p.text[p.at] <= '9' {
+		p.at++
+	}
+	threshold, err := strconv.Atoi(p.text[from:p.at])
+	percent := p.sign('%')
+	if err != nil || threshold < 1 || percent && threshold > 100 {
+		return nil, fmt.Errorf("a number of alarms, or a part of them from 1%% to 100%%, is expected at character %d", from+1)
+	}
+	if err := p.expect(','); err != nil {
+		return nil, err
+	}
+	not := p.take("NOT")
+	s := p.state()
+	if s == "" {
+		return nil, fmt.Errorf("ALARM, OK or INSUFFICIENT_DATA is expected at character %d", p.at+1)
+	}
+	if err := errors.Join(p.expect(','), p.expect('(')); err != nil {
+		return nil, err
+	}
+	r := &rule{op: "AT_LEAST", least: threshold}
+	for {
+		if p.elements++; p.elements > maxElements {
+			return nil, fmt.Errorf("it has more than %d elements", maxElements)
+		}
+		name, err := p.name(",)")
+		if err != nil {
+			return nil, err
+		}
+		kid := &rule{op: s, child: name}
+		if not {
+			kid = &rule{op: "NOT", kids: []*rule{kid}}
+		}
+		r.kids = append(r.kids, kid)
+		if !p.sign(',') {
+			break
+		}
+	}
+	if !p.sign(')') || !p.sign(')') {
+		return nil, errNotClosed
+	}
+	if percent {
+		r.least = (threshold*len(r.kids) + 99) / 100
+	}
+	if r.least > len(r.kids) {
+		return nil, fmt.Errorf("AT_LEAST asks for %d of %d alarms", r.least, len(r.kids))
+	}
+	return r, nil
+}
+
+// name reads the name of an alarm: to one of the ends, if it is not in quotes.
+func (p *ruleParser) name(ends string) (string, error) {
 	quoted := p.sign('"')
-	end := byte(')')
 	if quoted {
-		end = '"'
+		ends = `"`
 	}
-	n := strings.IndexByte(p.text[p.at:], end)
+	n := strings.IndexAny(p.text[p.at:], ends)
 	if n < 0 {
-		return "", errors.New("a parenthesis is not closed")
+		return "", errNotClosed
 	}
 	name := p.text[p.at : p.at+n]
 	p.at += n
@@ -178,9 +268,6 @@ func (p *ruleParser) name() (string, error) {
 		p.at++
 	} else {
 		name = strings.TrimSpace(name)
-	}
-	if !p.sign(')') {
-		return "", errors.New("a parenthesis is not closed")
 	}
 	if _, after, ok := strings.Cut(name, ":alarm:"); ok {
 		name = after

@@ -14,6 +14,8 @@ func TestRule(t *testing.T) {
 		"ALARM(a) AND NOT (OK(b) AND TRUE)": false, "(ALARM(a) OR ALARM(b)) AND OK(b)": true, "ALARM(a) OR ALARM(b) AND ALARM(b)": true, // AND binds tighter
 		`INSUFFICIENT_DATA("c d")`: true, "INSUFFICIENT_DATA( c d )": true, "TRUE": true, "FALSE": false, "false": false, "NOT NOT TRUE": true,
 		"ALARM(arn:aws:cloudwatch:us-east-1:000000000000:alarm:a)": true, `ALARM("e(1")`: true, "\n(\tALARM(a)\n)": true,
+		"AT_LEAST(2, ALARM, (a, b, \"e(1\"))": true, "AT_LEAST(2, OK, (a, b))": false, "AT_LEAST(50%, ALARM, (a, b))": true, "AT_LEAST(51%, ALARM, (a, b))": false,
+		"AT_LEAST( 2 , NOT OK , ( a, \"c d\", b ) ) AND OK(b)": true, "NOT AT_LEAST(1, INSUFFICIENT_DATA, (a,arn:aws:cloudwatch:us-east-1:000000000000:alarm:b))": true,
 	} {
 		r, err := parseRule(text)
 		if err != nil {
@@ -22,7 +24,7 @@ func TestRule(t *testing.T) {
 			t.Errorf("%s is %v", text, got)
 		}
 	}
-	for _, bad := range []string{"", "ALARM", "ALARM(", "ALARM()", "ALARM(a) AND", "AND ALARM(a)", "(ALARM(a)", "ALARM(a))", "HOT(a)", "ALARM(a) ALARM(b)", `ALARM("a)`, "NOT", strings.Repeat("(", 600) + "TRUE" + strings.Repeat(")", 600)} {
+	for _, bad := range []string{"", "ALARM", "ALARM(", "ALARM()", "ALARM(a) AND", "AND ALARM(a)", "(ALARM(a)", "ALARM(a))", "HOT(a)", "ALARM(a) ALARM(b)", `ALARM("a)`, "NOT", "AT_LEAST", "AT_LEAST(0, OK, (a))", "AT_LEAST(3, OK, (a, b))", "AT_LEAST(101%, OK, (a))", "AT_LEAST(1, OK, a)", "AT_LEAST(1, OK, ())", "AT_LEAST(1, OK, (a)", "AT_LEAST(1, HOT, (a))", "AT_LEAST(1 OK (a))", strings.Repeat("(", 600) + "TRUE" + strings.Repeat(")", 600)} {
 		if _, err := parseRule(bad); err == nil {
 			t.Errorf("%.30s is accepted", bad)
 		}
@@ -48,7 +50,7 @@ func TestOrderOfComposites(t *testing.T) {
 }
 
 func FuzzRule(f *testing.F) {
-	for _, s := range []string{"ALARM(a) AND (OK(\"b\") OR NOT INSUFFICIENT_DATA(c))", "TRUE", "NOT(FALSE)", "ALARM(arn:aws:cloudwatch:r:1:alarm:x)"} {
+	for _, s := range []string{"ALARM(a) AND (OK(\"b\") OR NOT INSUFFICIENT_DATA(c))", "TRUE", "NOT(FALSE)", "AT_LEAST(50%, NOT OK, (a, \"b\"))", "ALARM(arn:aws:cloudwatch:r:1:alarm:x)"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(_ *testing.T, s string) {
