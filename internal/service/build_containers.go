@@ -215,7 +215,7 @@ func (b *builder) ebs(path string, c *ebsConfig) *EBSVolume {
 	least := map[string]int{"io1": 4, "io2": 4, "st1": 125, "sc1": 125}[v.Type]
 	provisioned := v.Type == "io1" || v.Type == "io2"
 	switch {
-	case v.SizeGiB == 0 && v.Snapshot == "":
+	case v.SizeGiB == 0 && v.Snapshot == "" && !b.has(path+".size"): // one that is no size is named already
 		b.fault(path, "%s needs a size or a snapshot", path)
 	case v.SizeGiB > 0 && v.SizeGiB < least:
 		b.fault(path+".size", "%s.size is %d; a volume of type %s has at least %d GiB", path, v.SizeGiB, v.Type, least)
