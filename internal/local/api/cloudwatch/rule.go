@@ -240,8 +240,10 @@ func (p *ruleParser) atLeast() (*rule, error) {
 			break
 		}
 	}
-	if !p.sign(')') || !p.sign(')') {
-		return nil, errNotClosed
+	for range 2 { // of the alarms, and its own
+		if !p.sign(')') {
+			return nil, errNotClosed
+		}
 	}
 	if percent {
 		r.least = (threshold*len(r.kids) + 99) / 100
