@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/docker/docker/api/types"
@@ -27,6 +28,8 @@ type running struct {
 
 	peakMu sync.Mutex
 	peak   int64
+
+	killed atomic.Bool // SIGKILL was sent by us
 
 	done chan struct{} // closed when exit and err are set
 	exit runtime.Exit
@@ -151,11 +154,8 @@ func (c *running) watch(copied <-chan struct{}) {
 	}
 	c.exit.At = time.Now()
 	state, err := c.t.e.api.ContainerInspect(c.t.life, c.id)
-	// That it was killed for memory the engine hears from elsewhere, at times after it has heard of the end.
-	for range 5 {
-		if err != nil || state.State == nil || state.State.ExitCode != 137 || state.State.OOMKilled || state.HostConfig == nil || state.HostConfig.Memory == 0 {
-			break
-		}
+	// That it was killed for memory the engine hears from elsewhere, at times well after it has heard of the end.
+	for late := time.Now().Add(5 * time.Second); err == nil && c.unexplained(state) && time.Now().Before(late) && c.t.life.Err() == nil; {
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-c.t.life.Done():
@@ -179,6 +179,12 @@ func (c *running) watch(copied <-chan struct{}) {
 	}
 }
 
+// unexplained says that a container with a limit to its memory was killed, and neither by us nor, as far as
+// the engine knows yet, for its memory.
+func (c *running) unexplained(is container.InspectResponse) bool {
+	return !c.killed.Load() && is.State != nil && is.State.ExitCode == 137 && !is.State.OOMKilled && is.HostConfig != nil && is.HostConfig.Memory > 0
+}
+
 // ID is the engine's.
 func (c *running) ID() string { return c.id }
 
@@ -196,6 +202,9 @@ func (c *running) Wait(ctx context.Context) (runtime.Exit, error) {
 }
 
 func (c *running) signal(ctx context.Context, name string) error {
+	if name == "SIGKILL" {
+		c.killed.Store(true)
+	}
 	err := c.t.e.api.ContainerKill(ctx, c.id, name)
 	if err != nil && !cerrdefs.IsNotFound(err) && !strings.Contains(err.Error(), "is not running") {
 		return fmt.Errorf("sending %s: %w", name, err)
