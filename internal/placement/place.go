@@ -49,8 +49,10 @@ type bucket struct {
 }
 
 type leaf struct {
-	b    *Batch
-	fits []*Instance
+	b       *Batch
+	fits    []*Instance
+	asked   bool // for its best
+	ordered bool // fits is a heap
 }
 
 // NewBatch looks at the instances. They must not change, but through the batch, while it is used.
@@ -111,7 +113,6 @@ func (b *Batch) newBucket(value string, parent *bucket, depth int) *bucket {
 // build makes the heaps, children before parents; it reports whether there is room below.
 func (n *bucket) build() bool {
 	if n.leaf != nil {
-		heap.Init(n.leaf)
 		return len(n.leaf.fits) > 0
 	}
 	for _, c := range n.byValue {
@@ -136,10 +137,7 @@ func (b *Batch) next() *Instance {
 	if len(n.leaf.fits) == 0 {
 		return nil
 	}
-	if b.scan {
-		return slices.MinFunc(n.leaf.fits, n.leaf.compare)
-	}
-	return n.leaf.fits[0]
+	return n.leaf.fits[n.leaf.best()]
 }
 
 // Next chooses the instance for one more task and books the task on it; nil if none has room.
@@ -155,17 +153,44 @@ func (b *Batch) Next() *Instance {
 		n = n.children[0]
 		n.tasks++
 	}
-	at := 0
-	if b.scan {
-		at = slices.Index(n.leaf.fits, i)
-	}
-	if b.c.filter(i) == "" {
-		heap.Fix(n.leaf, at)
-	} else {
-		heap.Remove(n.leaf, at)
-	}
+	n.leaf.changed(i, b.c.filter(i) == "")
 	b.refresh(n)
 	return i
+}
+
+// best is where the best of a leaf's instances is. A leaf is put in order when it is asked again: for one
+// task, as most runs are, one look at all is less work.
+func (l *leaf) best() int {
+	if l.asked && !l.ordered && !l.b.scan {
+		l.ordered = true
+		heap.Init(l)
+	}
+	if l.ordered {
+		return 0
+	}
+	l.asked = true
+	at := 0
+	for k := range l.fits {
+		if k > 0 && l.compare(l.fits[k], l.fits[at]) < 0 {
+			at = k
+		}
+	}
+	return at
+}
+
+// changed puts an instance that took or gave back a task where it belongs, or takes it out.
+func (l *leaf) changed(i *Instance, fits bool) {
+	at := slices.Index(l.fits, i)
+	switch {
+	case at < 0:
+	case !l.ordered && !fits:
+		l.fits[at] = l.fits[len(l.fits)-1]
+		l.fits = l.fits[:len(l.fits)-1]
+	case !fits:
+		heap.Remove(l, at)
+	case l.ordered:
+		heap.Fix(l, at)
+	}
 }
 
 // Drop takes an instance out of the batch, after it turned out not to be usable: the task Next
@@ -178,9 +203,7 @@ func (b *Batch) Drop(i *Instance) {
 		n = n.byValue[b.c.strategies[d].value(i)]
 		n.tasks--
 	}
-	if at := slices.Index(n.leaf.fits, i); at >= 0 {
-		heap.Remove(n.leaf, at)
-	}
+	n.leaf.changed(i, false)
 	b.refresh(n)
 }
 
