@@ -140,6 +140,9 @@ func (b *Batch) next() *Instance {
 	return n.leaf.fits[n.leaf.best()]
 }
 
+// Fits reports whether an instance, of the batch or not, has room for one more task.
+func (b *Batch) Fits(i *Instance) bool { return b.c.filter(i) == "" }
+
 // Next chooses the instance for one more task and books the task on it; nil if none has room.
 func (b *Batch) Next() *Instance {
 	i := b.next()

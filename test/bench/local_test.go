@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -131,7 +132,10 @@ var calls = []call{
 	{"ListTasks", `{"cluster":"bench"}`}, // those just run: a page of a hundred
 }
 
-// The calls deployments are made of, four at a time. What is asked of both is the same: a service of the
+// connections is how many calls are made at a time: Terraform's own default.
+const connections = 10
+
+// The calls deployments are made of, as many at a time as Terraform makes. What is asked of both is the same: a service of the
 // bridge network, as moto makes none in awsvpc mode, and tasks on container instances.
 func BenchmarkECS(b *testing.B) {
 	found := servers(b)
@@ -146,7 +150,7 @@ func BenchmarkECS(b *testing.B) {
 				if s.cpu != nil {
 					before = s.cpu()
 				}
-				b.SetParallelism(2)
+				b.SetParallelism(max(1, connections/runtime.GOMAXPROCS(0)))
 				b.RunParallel(func(pb *testing.PB) {
 					c := &caller{addr: s.addr}
 					defer c.close()

@@ -37,6 +37,9 @@ type driver struct {
 	life context.Context
 	done context.CancelFunc
 
+	// written is the task as run wrote it last, until it is looked at.
+	written *state.Task
+
 	turn    *turn // of the goroutine in run
 	running []runningContainer
 	agent   *agent // nil: the task has none; set before the first container starts
@@ -132,6 +135,7 @@ func (d *driver) write(f func(tx *state.Tx, t *state.Task)) {
 			t.Version++
 			t.Containers = slices.Clone(t.Containers)
 			f(tx, t)
+			d.written = t
 		})
 		return nil
 	})
@@ -148,7 +152,11 @@ func (d *driver) now() time.Time { return d.l.cfg.Clock.Now() }
 func (d *driver) run(ctx context.Context) (parked bool) {
 	for ctx.Err() == nil {
 		d.deliver()
-		t := d.read()
+		// What others did to the task since it was written comes with a message: nothing is missed.
+		t := d.written
+		if d.written = nil; t == nil {
+			t = d.read()
+		}
 		if t == nil || t.DesiredStatus == "STOPPED" {
 			break
 		}

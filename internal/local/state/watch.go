@@ -1,6 +1,9 @@
 package state
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 // Change names a record that was put or deleted.
 type Change struct{ Table, Key string }
@@ -14,12 +17,13 @@ type Watch struct {
 	db      *DB
 	tables  map[string]bool
 	mu      sync.Mutex
-	pending map[Change]struct{}
+	pending []Change // may name a record more than once
+	roomFor int      // changes; when there are more, each record is kept once
 }
 
 // Watch starts watching the named tables (all, if none is named). Stop it when done.
 func (db *DB) Watch(tables ...string) *Watch {
-	w := &Watch{C: make(chan struct{}, 1), db: db, tables: map[string]bool{}, pending: map[Change]struct{}{}}
+	w := &Watch{C: make(chan struct{}, 1), db: db, tables: map[string]bool{}}
 	for _, t := range tables {
 		w.tables[t] = true
 	}
@@ -39,17 +43,25 @@ func (w *Watch) Stop() {
 // Drain returns and forgets what changed since the last call, in no particular order.
 func (w *Watch) Drain() []Change {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	out := make([]Change, 0, len(w.pending))
-	for c := range w.pending {
-		out = append(out, c)
+	out := w.pending
+	w.pending, w.roomFor = nil, 0
+	w.mu.Unlock()
+	return once(out)
+}
+
+// once leaves each record in a list once.
+func once(list []Change) []Change {
+	if len(list) < 2 {
+		return list
 	}
-	if len(w.pending) > 1024 { // a cleared map keeps its room
-		w.pending = map[Change]struct{}{}
-	} else {
-		clear(w.pending)
-	}
-	return out
+	seen := make(map[Change]struct{}, len(list))
+	return slices.DeleteFunc(list, func(c Change) bool {
+		if _, was := seen[c]; was {
+			return true
+		}
+		seen[c] = struct{}{}
+		return false
+	})
 }
 
 func (db *DB) notify(changes []change) {
@@ -64,8 +76,12 @@ func (w *Watch) add(changes []change) {
 	w.mu.Lock()
 	for _, c := range changes {
 		if len(w.tables) == 0 || w.tables[c.table] {
-			w.pending[Change{c.table, c.key}] = struct{}{}
+			w.pending = append(w.pending, Change{c.table, c.key})
 		}
+	}
+	if len(w.pending) > max(w.roomFor, 1024) { // a reader that does not come, or records that change again and again
+		w.pending = once(w.pending)
+		w.roomFor = 2 * len(w.pending)
 	}
 	some := len(w.pending) > 0
 	w.mu.Unlock()

@@ -162,8 +162,7 @@ func (r *run) choose(t *state.Task) (*placement.Instance, error) {
 		}
 		r.api.fleet.touch(chosen.ID)
 		if ci, ok := r.api.State.ContainerInstances.Get(r.tx, chosen.ID); ok {
-			fits, _, err := placement.Place(r.request(t), []*placement.Instance{r.api.schedulable(r.tx, ci)})
-			if err == nil && fits != nil {
+			if b.Fits(r.api.schedulable(r.tx, ci)) {
 				return chosen, nil
 			}
 		}
