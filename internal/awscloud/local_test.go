@@ -39,12 +39,18 @@ func openAt(t *testing.T, url string) *Cloud {
 // startLocalWith runs a local AWS until the test ends.
 func startLocalWith(t *testing.T, runtime string, speed float64) string {
 	t.Helper()
+	return startLocalOf(t, local.Config{Runtime: runtime, Speed: speed})
+}
+
+func startLocalOf(t *testing.T, cfg local.Config) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.Address = l.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
-	aws, err := local.New(ctx, local.Config{Address: l.Addr().String(), Runtime: runtime, Speed: speed})
+	aws, err := local.New(ctx, cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,12 +2,17 @@ package awscloud
 
 import (
 	"context"
+	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/iam"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 
 	"github.com/slipway-ecs/slipway/internal/deploy"
 )
@@ -16,17 +21,18 @@ import (
 // https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html
 const servicesPerCluster = 5000
 
-// Quotas asks the services themselves, which tell the account's own limits to whoever may read there
-// at all; Service Quotas is another permission that few have.
+// Quotas asks the services themselves, which tell the account's own limits to whoever may read there at all.
+// Only Service Quotas knows Fargate's.
 func (s surroundings) Quotas(ctx context.Context, cluster string) []deploy.Quota {
 	groups, rules := s.balancerQuotas(ctx)
-	return []deploy.Quota{groups, rules, s.roleQuota(ctx), s.serviceQuota(ctx, cluster)}
+	return []deploy.Quota{groups, rules, s.roleQuota(ctx), s.serviceQuota(ctx, cluster),
+		s.fargateQuota(ctx, deploy.QuotaFargate, "L-3032A538"), s.fargateQuota(ctx, deploy.QuotaFargateSpot, "L-36FBB829")}
 }
 
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeAccountLimits.html
 func (s surroundings) balancerQuotas(ctx context.Context) (groups, rules deploy.Quota) {
 	groups, rules = deploy.Quota{Name: deploy.QuotaTargetGroups}, deploy.Quota{Name: deploy.QuotaRules}
-	api, limits := elb.NewFromConfig(s.cfg), map[string]int{}
+	api, limits := elb.NewFromConfig(s.cfg), map[string]float64{}
 	pages := elb.NewDescribeAccountLimitsPaginator(api, &elb.DescribeAccountLimitsInput{})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -36,12 +42,12 @@ func (s surroundings) balancerQuotas(ctx context.Context) (groups, rules deploy.
 		}
 		for _, l := range page.Limits {
 			if n, err := strconv.Atoi(aws.ToString(l.Max)); err == nil {
-				limits[aws.ToString(l.Name)] = n
+				limits[aws.ToString(l.Name)] = float64(n)
 			}
 		}
 	}
 	const defaultGroups, defaultRules = 3000, 100
-	set := func(q *deploy.Quota, name string, fallback int) {
+	set := func(q *deploy.Quota, name string, fallback float64) {
 		if q.Limit = limits[name]; q.Limit == 0 {
 			q.Limit, q.Default = fallback, true
 		}
@@ -55,7 +61,7 @@ func (s surroundings) balancerQuotas(ctx context.Context) (groups, rules deploy.
 			groups.Err = err
 			break
 		}
-		groups.Used += len(page.TargetGroups)
+		groups.Used += float64(len(page.TargetGroups))
 	}
 	return groups, rules
 }
@@ -68,7 +74,7 @@ func (s surroundings) roleQuota(ctx context.Context) deploy.Quota {
 		q.Err = err
 		return q
 	}
-	q.Used, q.Limit = int(out.SummaryMap["Roles"]), int(out.SummaryMap["RolesQuota"])
+	q.Used, q.Limit = float64(out.SummaryMap["Roles"]), float64(out.SummaryMap["RolesQuota"])
 	return q
 }
 
@@ -78,7 +84,50 @@ func (s surroundings) serviceQuota(ctx context.Context, cluster string) deploy.Q
 	if err != nil {
 		q.Err = err
 	} else if len(out.Clusters) > 0 {
-		q.Used = int(out.Clusters[0].ActiveServicesCount)
+		q.Used = float64(out.Clusters[0].ActiveServicesCount)
+	}
+	return q
+}
+
+// fargateQuota is a quota of vCPUs. CloudWatch tells what is taken, in the metric that Service Quotas names;
+// where there is none yet nothing is taken.
+//
+// https://docs.aws.amazon.com/servicequotas/2019-06-24/apireference/API_GetServiceQuota.html
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/monitoring-fargate-usage.html
+func (s surroundings) fargateQuota(ctx context.Context, name, code string) deploy.Quota {
+	q := deploy.Quota{Name: name}
+	out, err := servicequotas.NewFromConfig(s.cfg).GetServiceQuota(ctx, &servicequotas.GetServiceQuotaInput{ServiceCode: aws.String("fargate"), QuotaCode: &code})
+	if err == nil && (out.Quota == nil || out.Quota.Value == nil) {
+		err = fmt.Errorf("Service Quotas tells no value of %s", code)
+	}
+	if err != nil {
+		q.Err = err
+		return q
+	}
+	q.Limit = *out.Quota.Value
+	m := out.Quota.UsageMetric
+	if m == nil {
+		q.Err = fmt.Errorf("it is %g, and Service Quotas does not tell how much is taken", q.Limit)
+		return q
+	}
+	var dims []cwtypes.Dimension
+	for k, v := range m.MetricDimensions {
+		dims = append(dims, cwtypes.Dimension{Name: &k, Value: &v})
+	}
+	now := s.Clock.Now()
+	got, err := cloudwatch.NewFromConfig(s.cfg).GetMetricStatistics(ctx, &cloudwatch.GetMetricStatisticsInput{
+		Namespace: m.MetricNamespace, MetricName: m.MetricName, Dimensions: dims, StartTime: aws.Time(now.Add(-15 * time.Minute)), EndTime: aws.Time(now.Add(time.Minute)),
+		Period: aws.Int32(60), Statistics: []cwtypes.Statistic{cwtypes.StatisticMaximum},
+	})
+	if err != nil {
+		q.Err = err
+		return q
+	}
+	var last time.Time
+	for _, p := range got.Datapoints {
+		if p.Timestamp != nil && p.Timestamp.After(last) && p.Maximum != nil {
+			last, q.Used = *p.Timestamp, *p.Maximum
+		}
 	}
 	return q
 }

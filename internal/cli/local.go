@@ -127,6 +127,7 @@ type localUp struct {
 	auth       bool
 	enforce    bool
 	throttle   bool
+	vcpus      float64
 
 	openRegistry bool
 }
@@ -151,6 +152,7 @@ func newLocalUp() *cobra.Command {
 	cmd.Flags().BoolVar(&o.foreground, "foreground", false, "stay in the foreground until Ctrl-C")
 	cmd.Flags().BoolVar(&o.auth, "auth", false, "refuse requests that are not signed with a key of the local IAM; the first key is written to a file")
 	cmd.Flags().BoolVar(&o.enforce, "enforce-iam", false, "hold every call against the IAM policies of the user or role whose key signs it")
+	cmd.Flags().Float64Var(&o.vcpus, "fargate-vcpus", local.FargateVCPUs, "the account's quota of vCPUs of Fargate, on demand and Spot each")
 	cmd.Flags().BoolVar(&o.throttle, "throttle", false, "refuse calls to ECS beyond its documented rates")
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "log every request")
 	return cmd
@@ -159,6 +161,9 @@ func newLocalUp() *cobra.Command {
 func (o *localUp) run(cmd *cobra.Command) error {
 	if o.speed <= 0 {
 		return badInput("--speed must be positive, not %v", o.speed)
+	}
+	if o.vcpus <= 0 {
+		return badInput("--fargate-vcpus must be positive, not %v", o.vcpus)
 	}
 	dir, err := o.folder()
 	if err != nil {
@@ -189,7 +194,7 @@ func (o *localUp) spawn(cmd *cobra.Command, dir string) error {
 		return fmt.Errorf("opening its log: %w", err)
 	}
 	defer logFile.Close()
-	args := []string{"local", "up", "--foreground", "--dir", dir, "--port", strconv.Itoa(o.port), "--runtime", o.runtime, "--region", o.region, "--speed", fmt.Sprint(o.speed)}
+	args := []string{"local", "up", "--foreground", "--dir", dir, "--port", strconv.Itoa(o.port), "--runtime", o.runtime, "--region", o.region, "--speed", fmt.Sprint(o.speed), "--fargate-vcpus", fmt.Sprint(o.vcpus)}
 	for flag, on := range map[string]bool{"--verbose": o.verbose, "--auth": o.auth, "--enforce-iam": o.enforce, "--throttle": o.throttle} {
 		if on {
 			args = append(args, flag)
@@ -236,7 +241,7 @@ func (o *localUp) serve(cmd *cobra.Command, dir string) error {
 		level = slog.LevelDebug
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), &slog.HandlerOptions{Level: level}))
-	aws, err := startLocal(cmd.Context(), local.Config{Dir: dir, Region: o.region, Runtime: o.runtime, Speed: o.speed, OpenRegistry: o.openRegistry, Auth: o.auth, EnforceIAM: o.enforce, Throttle: o.throttle, Log: log}, o.port)
+	aws, err := startLocal(cmd.Context(), local.Config{Dir: dir, Region: o.region, Runtime: o.runtime, Speed: o.speed, OpenRegistry: o.openRegistry, Auth: o.auth, EnforceIAM: o.enforce, Throttle: o.throttle, FargateVCPUs: o.vcpus, Log: log}, o.port)
 	if err != nil {
 		return err
 	}

@@ -145,6 +145,11 @@ func (a around) Instances(context.Context, string) ([]*pack.Instance, error) {
 	return a.instances, nil
 }
 
+// onFargate makes it a service of two tasks of half a vCPU.
+func onFargate(t *Target) {
+	t.Spec.Count, t.Spec.LaunchType, t.Spec.CPU, t.Spec.Memory = 2, "FARGATE", 512, 1024
+}
+
 func TestPreflightFindsEverythingAtOnce(t *testing.T) {
 	room := func(memory int) []*pack.Instance {
 		return []*pack.Instance{{ID: "i", Status: "ACTIVE", AgentConnected: true, Registered: pack.Resources{CPU: 2048, Memory: memory, ENI: 3}}}
@@ -184,6 +189,19 @@ func TestPreflightFindsEverythingAtOnce(t *testing.T) {
 			a.quotas = []Quota{{Name: QuotaServices, Used: 5000, Limit: 5000, Default: true}}
 		}, "", "the default limit is 5000"},
 		"quota, not told": {func(_ *Target, a *around, _ *world) { a.quotas = []Quota{{Name: QuotaRoles, Err: ErrForbidden}} }, "", "not allowed"},
+		"vCPUs": {func(t *Target, a *around, _ *world) {
+			onFargate(t)
+			a.quotas = []Quota{{Name: QuotaFargate, Used: 3.5, Limit: 4}, {Name: QuotaFargateSpot, Used: 4, Limit: 4}}
+		}, "3.5 are taken, 1 more are needed, and the limit is 4", "what capacity Fargate has"},
+		"vCPUs of Spot": {func(t *Target, a *around, _ *world) {
+			onFargate(t)
+			t.Spec.LaunchType, t.Spec.CapacityProvider = "", []service.CapacityProviderStrategy{{Name: "FARGATE", Base: 1, Weight: 1}, {Name: "FARGATE_SPOT", Weight: 3}}
+			a.quotas = []Quota{{Name: QuotaFargate, Used: 3.5, Limit: 4}, {Name: QuotaFargateSpot, Used: 3.75, Limit: 4}}
+		}, "3.75 are taken, 0.5 more are needed, and the limit is 4", "what capacity Fargate has"},
+		"vCPUs enough": {func(t *Target, a *around, _ *world) {
+			onFargate(t)
+			a.quotas = []Quota{{Name: QuotaFargate, Used: 3, Limit: 4}, {Name: QuotaFargateSpot, Err: ErrForbidden}}
+		}, "", "what capacity Fargate has"},
 		"what is there is no new": {func(t *Target, a *around, w *world) {
 			exists(t, w, "ecs-tasks.amazonaws.com")
 			a.quotas = []Quota{{Name: QuotaRoles, Used: 1000, Limit: 1000}}

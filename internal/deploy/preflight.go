@@ -295,7 +295,7 @@ func (f *preflight) logs(ctx context.Context) error {
 func (f *preflight) capacity(ctx context.Context) error {
 	d := f.d.definition
 	if d.LaunchType == "FARGATE" {
-		f.unknown("capacity", f.t.Infra.Cluster, "Fargate's capacity and the account's quota of vCPUs are AWS's to know")
+		f.unknown("capacity", f.t.Infra.Cluster, "what capacity Fargate has is AWS's to know")
 		return nil
 	}
 	instances, err := f.s.Instances(ctx, f.d.ref.Cluster)

@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
+
+	"github.com/slipway-ecs/slipway/internal/service"
 )
 
 // Quota is how much the account, or the cluster, has of something, and how much of it is taken.
 type Quota struct {
 	Name        string // QuotaTargetGroups, …
-	Used, Limit int
+	Used, Limit float64
 	Default     bool  // AWS does not say the account's own limit here: it is the default, which may have been raised
 	Err         error // it cannot be asked
 }
@@ -20,6 +23,8 @@ const (
 	QuotaRules        = "rules of a load balancer"
 	QuotaRoles        = "IAM roles of the account"
 	QuotaServices     = "services of the cluster"
+	QuotaFargate      = "vCPUs of Fargate on demand"
+	QuotaFargateSpot  = "vCPUs of Fargate Spot"
 )
 
 // Limits that cannot be raised, or only by AWS for good reasons.
@@ -53,11 +58,12 @@ func (f *preflight) quotas(ctx context.Context) error {
 	if f.d.rule != nil && f.o.rule(f.d.rule.Listener) == nil {
 		rules++
 	}
-	need := map[string]int{QuotaTargetGroups: groups, QuotaRoles: roles, QuotaServices: services, QuotaRules: rules}
+	onDemand, spot := f.fargate()
+	need := map[string]float64{QuotaTargetGroups: float64(groups), QuotaRoles: float64(roles), QuotaServices: float64(services), QuotaRules: float64(rules), QuotaFargate: onDemand, QuotaFargateSpot: spot}
 	for _, q := range f.s.Quotas(ctx, f.d.ref.Cluster) {
 		n := need[q.Name]
 		if q.Name == QuotaRules {
-			q.Used = len(f.o.live)
+			q.Used = float64(len(f.o.live))
 		}
 		kind := "limit"
 		if q.Default {
@@ -69,14 +75,61 @@ func (f *preflight) quotas(ctx context.Context) error {
 		case q.Err != nil:
 			f.unknown("quota", q.Name, "%s", firstLine(q.Err.Error()))
 		case q.Used+n > q.Limit && q.Default:
-			f.unknown("quota", q.Name, "%d are taken, %d more are needed, and the %s is %d; see Service Quotas whether the account's is higher", q.Used, n, kind, q.Limit)
+			f.unknown("quota", q.Name, "%g are taken, %g more are needed, and the %s is %g; see Service Quotas whether the account's is higher", q.Used, n, kind, q.Limit)
 		case q.Used+n > q.Limit:
-			f.fault("quota", q.Name, "Delete unused ones, or have the quota raised (Service Quotas).", "%d are taken, %d more are needed, and the %s is %d", q.Used, n, kind, q.Limit)
+			f.fault("quota", q.Name, "Stop or delete unused ones, or have the quota raised (Service Quotas).", "%g are taken, %g more are needed, and the %s is %g", q.Used, n, kind, q.Limit)
 		default:
-			f.good("quota", q.Name, "%d of %d are taken, %d more are needed", q.Used, q.Limit, n)
+			f.good("quota", q.Name, "%g of %g are taken, %g more are needed", q.Used, q.Limit, n)
 		}
 	}
 	return nil
+}
+
+// fargate is how many vCPUs a deployment takes on Fargate beyond what the service runs now.
+func (f *preflight) fargate() (onDemand, spot float64) {
+	if f.d.definition.LaunchType != "FARGATE" {
+		return 0, 0
+	}
+	more, s := 1, f.d.service // a job's task
+	var strategy []service.CapacityProviderStrategy
+	if s != nil {
+		strategy = s.CapacityProvider
+		if more = s.Desired; f.o.service != nil {
+			most := s.Desired * s.Maximum / 100
+			if s.Strategy != "ROLLING" {
+				most = 2 * s.Desired // all that is new beside all that is old
+			}
+			more = max(0, most-f.o.service.Running-f.o.service.Pending)
+		}
+	}
+	onSpot := spotOf(strategy, more)
+	each := float64(f.request().CPU) / 1024
+	return each * float64(more-onSpot), each * float64(onSpot)
+}
+
+// spotOf is how many of n tasks a strategy puts on Fargate Spot: the base first, the rest by weight.
+func spotOf(strategy []service.CapacityProviderStrategy, n int) int {
+	on := func(p service.CapacityProviderStrategy) float64 {
+		if p.Name == "FARGATE_SPOT" {
+			return 1
+		}
+		return 0
+	}
+	spot, weight, spotWeight := 0.0, 0.0, 0.0
+	for _, p := range strategy {
+		base := min(p.Base, n)
+		n -= base
+		spot += on(p) * float64(base)
+		weight += float64(p.Weight)
+		spotWeight += on(p) * float64(p.Weight)
+	}
+	switch {
+	case weight > 0:
+		spot += float64(n) * spotWeight / weight
+	case len(strategy) == 1:
+		spot += float64(n) * on(strategy[0])
+	}
+	return int(math.Ceil(spot))
 }
 
 func (f *preflight) hardLimits() {

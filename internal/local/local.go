@@ -28,6 +28,7 @@ import (
 	"github.com/slipway-ecs/slipway/internal/local/api/iam"
 	"github.com/slipway-ecs/slipway/internal/local/api/logs"
 	"github.com/slipway-ecs/slipway/internal/local/api/secretsmanager"
+	"github.com/slipway-ecs/slipway/internal/local/api/servicequotas"
 	"github.com/slipway-ecs/slipway/internal/local/api/ssm"
 	"github.com/slipway-ecs/slipway/internal/local/api/sts"
 	"github.com/slipway-ecs/slipway/internal/local/chaos"
@@ -61,7 +62,9 @@ type Config struct {
 	Auth       bool // requests must be signed with keys of the local IAM, or the first one (KeyFile)
 	EnforceIAM bool // calls are held against the policies of the users and roles whose keys sign them
 	Throttle   bool // ECS's documented request rates
-	Log        *slog.Logger
+	// FargateVCPUs is the account's quota at first, of on demand and of Spot each; 0: 4000.
+	FargateVCPUs float64
+	Log          *slog.Logger
 	// OpenRegistry lets clients push and pull images without logging in. ECR asks every client.
 	OpenRegistry bool
 	// ScanFindings is a JSON file of what scans of images find; empty: scan-findings.json in Dir.
@@ -70,6 +73,9 @@ type Config struct {
 	// hooks; if empty, AWS_ENDPOINT_URL_LAMBDA of the environment.
 	Lambda string
 }
+
+// FargateVCPUs is the account's quota where none is set.
+const FargateVCPUs = servicequotas.FargateVCPUs
 
 func (c Config) findings() string {
 	if c.ScanFindings == "" && c.Dir != "" {
@@ -190,6 +196,13 @@ func (l *Local) register(files string) error {
 		return
 	})
 	step(func() (err error) { l.logs, err = logs.Register(svc("logs"), l.db, l.clock, cfg.Dir); return })
+	step(func() error {
+		q, err := servicequotas.Register(svc("service-quotas"), servicequotas.Config{DB: l.db, Clock: l.clock, FargateVCPUs: cfg.FargateVCPUs})
+		if err == nil {
+			l.ecs.FargateLimit = q.FargateLimit
+		}
+		return err
+	})
 	step(func() (err error) { l.access.sts, err = sts.Register(svc("sts"), l.db, l.clock); return })
 	step(func() (err error) { l.access.iam, err = iam.Register(svc("iam"), l.db, l.clock); return })
 	step(func() (err error) {

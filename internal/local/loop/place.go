@@ -108,6 +108,11 @@ func (r *reconciliation) launch(d *state.Deployment, n int, host string) (starte
 			zones = []string{r.zone}
 		}
 		if t.LaunchType == "FARGATE" {
+			if !s.cfg.State.FargateRoom(tx, t) {
+				s.repeat(tx, r.svc, placementRepeat, "was unable to place a task. Reason: "+state.FargateQuota)
+				r.wake = earliest(r.wake, r.now.Add(quotaLook))
+				return started, true, nil
+			}
 			t.AZ = r.emptiest(zones, started)
 			t.PlatformVersion = "1.4.0"
 			if v := wire.Value(spec.PlatformVersion); v != "" && v != "LATEST" {
@@ -200,6 +205,9 @@ func (r *reconciliation) placeWaiting() error {
 
 // placementRepeat is how often the same complaint is written again.
 const placementRepeat = 15 * time.Minute
+
+// quotaLook is how often a service looks whether the account's quota has been raised.
+const quotaLook = 30 * time.Second
 
 // noRoom writes the event that says why no instance took a task.
 func (s *Services) noRoom(tx *state.Tx, svc *state.Service, p *placer) {

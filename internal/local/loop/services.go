@@ -192,6 +192,11 @@ func (s *Services) changed(tx *state.Tx, c state.Change) {
 				s.leftOn(tx, from.ID) // daemons go last
 			}
 		}
+		if t != nil && t.LaunchType == "FARGATE" && t.LastStatus == "STOPPED" { // the quota is the account's
+			for cluster := range s.hungry {
+				s.roomIn(cluster)
+			}
+		}
 		s.lonely(c.Key, t)
 	case state.TableContainerInstances:
 		ci, _ := ecs.ContainerInstances.Get(tx, c.Key)

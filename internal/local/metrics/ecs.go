@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 
+	"github.com/slipway-ecs/slipway/internal/local/api/servicequotas"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 )
 
@@ -118,6 +119,18 @@ func (m *Metrics) clusters() {
 	})
 	for cluster, all := range registered {
 		m.percent("Reservation", dims("ClusterName", cluster), reserved[cluster], all)
+	}
+}
+
+// quotas measures what is taken of the account's quotas.
+func (m *Metrics) quotas() {
+	taken := map[string]float64{}
+	_ = m.cfg.State.DB.View(func(tx *state.Tx) error {
+		servicequotas.Usage(tx, m.cfg.State, func(class string, vcpus float64) { taken[class] = vcpus })
+		return nil
+	})
+	for class, n := range taken {
+		m.cfg.CloudWatch.Put(servicequotas.UsageNamespace, servicequotas.UsageMetric, "None", dims("Class", class, "Resource", "vCPU", "Service", "Fargate", "Type", "Resource"), n)
 	}
 }
 

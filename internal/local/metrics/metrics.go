@@ -63,6 +63,7 @@ func (m *Metrics) Run(ctx context.Context) error {
 		}
 		m.tasks(ctx)
 		m.clusters()
+		m.quotas()
 		m.balancers()
 	}
 }

@@ -58,8 +58,12 @@ type ECS struct {
 	ClusterTasks    *Tally[Task, TaskCount] // of a cluster, by name
 	ServiceTasks    *Tally[Task, TaskCount] // of a service, by key
 	DeploymentTasks *Tally[Task, TaskCount] // of a deployment, by service key and id
-	UnplacedTasks   *Tally[Task, string]    // of a cluster, by name: those that wait for an instance
-	InstanceLoads   *Sums[Task, Load]       // of a container instance, by ARN
+	// FargateCPU is how many CPU units the tasks of FARGATE, and those of FARGATE_SPOT, have together.
+	FargateCPU *Sums[Task, int]
+	// FargateLimit is how many they may have; nil: there is no limit.
+	FargateLimit  func(tx *Tx, kind string) int
+	UnplacedTasks *Tally[Task, string] // of a cluster, by name: those that wait for an instance
+	InstanceLoads *Sums[Task, Load]    // of a container instance, by ARN
 }
 
 // Phase is how far a task is, as counts tell it.
@@ -146,10 +150,39 @@ func NewECS(db *DB) (*ECS, error) {
 		}
 		return t.ContainerInstance
 	}, (*Load).add)
+	s.FargateCPU = NewSums(s.Tasks, func(t *Task) string {
+		if t.LaunchType != "FARGATE" || t.LastStatus == "STOPPED" {
+			return ""
+		}
+		return fargateKind(t)
+	}, func(sum *int, t *Task, n int) { *sum += n * t.CPU })
 	s.UnplacedTasks = NewTally(s.Tasks, func(t *Task) (string, bool) {
 		return t.ClusterName, t.LastStatus == "PROVISIONING" && t.ContainerInstance == "" && t.LaunchType != "FARGATE"
 	})
 	return s, nil
+}
+
+func fargateKind(t *Task) string {
+	if t.CapacityProvider == "" {
+		return "FARGATE"
+	}
+	return t.CapacityProvider
+}
+
+// FargateQuota is what ECS says when an account's quota of vCPUs has no room for a task.
+// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-event-messages-list.html
+const FargateQuota = "You've reached the limit on the number of vCPUs you can run concurrently"
+
+// FargateRoom reports whether the account's quota of vCPUs leaves room for a task on Fargate.
+func (s *ECS) FargateRoom(tx *Tx, t *Task) bool {
+	if s.FargateLimit == nil {
+		return true
+	}
+	used, kind := 0, fargateKind(t)
+	if n := s.FargateCPU.Get(tx, kind); n != nil {
+		used = *n
+	}
+	return used+t.CPU <= s.FargateLimit(tx, kind)
 }
 
 func add[T any](err *error, db *DB, into **Table[T], name string, indexes ...*Index[T]) {

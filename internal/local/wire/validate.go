@@ -89,7 +89,7 @@ func (m *Model) validationCode() string {
 		return "InvalidParameterException"
 	case "servicediscovery":
 		return "InvalidInput"
-	case "ssm", "secretsmanager", "application-autoscaling", "events", "scheduler":
+	case "ssm", "secretsmanager", "application-autoscaling", "events", "scheduler", "service-quotas":
 		return "ValidationException"
 	}
 	return "ValidationError"

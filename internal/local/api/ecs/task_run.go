@@ -108,6 +108,9 @@ func (r *run) start(count int, strategy []ecsapi.CapacityProviderStrategyItem) (
 			t.LaunchType = *r.launchType
 		}
 		if t.LaunchType == "FARGATE" {
+			if !r.api.State.FargateRoom(r.tx, t) {
+				return []ecsapi.Failure{{Reason: wire.String(state.FargateQuota)}}, nil
+			}
 			t.PlatformVersion, t.LastStatus = platformVersion(r.in.PlatformVersion), "PROVISIONING"
 			r.put(t)
 			continue

@@ -67,7 +67,7 @@ var packages = map[string]string{
 	"secretsmanager": "secretsmanagerapi", "sts": "stsapi", "iam": "iamapi", "ec2": "ec2api",
 	"autoscaling": "autoscalingapi", "application-autoscaling": "aasapi", "cloudwatch": "cloudwatchapi",
 	"events": "eventsapi", "sns": "snsapi", "sqs": "sqsapi", "servicediscovery": "servicediscoveryapi",
-	"scheduler": "schedulerapi",
+	"scheduler": "schedulerapi", "service-quotas": "servicequotasapi",
 }
 
 func main() {

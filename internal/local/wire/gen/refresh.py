@@ -15,7 +15,7 @@ import botocore
 
 SERVICES = [
     "ecs", "ecr", "elbv2", "logs", "ssm", "secretsmanager", "sts", "iam", "ec2", "autoscaling",
-    "application-autoscaling", "cloudwatch", "events", "sns", "sqs", "servicediscovery", "scheduler", "s3",
+    "application-autoscaling", "cloudwatch", "events", "sns", "sqs", "servicediscovery", "scheduler", "s3", "service-quotas",
 ]
 
 EC2 = """
