@@ -106,7 +106,7 @@ func (in input) tags() map[string]string {
 }
 
 // prefixes are the names of services in actions, where they are not botocore's.
-var prefixes = map[string]string{"elbv2": "elasticloadbalancing"}
+var prefixes = map[string]string{"elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 
 // table says what a service's calls need; other calls need the action of their name on "*".
 var table = map[string]func(p place, op string, in input) []Need{
