@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -132,7 +133,7 @@ func (s inAWS) checkOnline(ctx context.Context, ref string) (faults int, err err
 	image := s.file.Repository + ":unpushed"
 	repo, err := s.repositoryOf(ctx, s.env)
 	if err != nil {
-		show(deploy.Finding{Check: "repository", Subject: s.file.Repository, State: deploy.Fault, Says: err.Error(), Fix: "Make it with a slipway_repository."})
+		show(deploy.Finding{Check: "repository", Subject: s.file.Repository, State: deploy.Fault, Says: err.Error(), Fix: fix(err, "Make it with a slipway_repository.")})
 	} else {
 		digest, err := s.resolve(ctx, repo, ref)
 		if err != nil {
@@ -143,7 +144,7 @@ func (s inAWS) checkOnline(ctx context.Context, ref string) (faults int, err err
 	}
 	t, err := s.target(ctx, image)
 	if err != nil {
-		show(deploy.Finding{Check: "cluster", Subject: s.spec.Cluster, State: deploy.Fault, Says: err.Error(), Fix: "Make the cluster with a slipway_cluster, or correct cluster and route.listener."})
+		show(deploy.Finding{Check: "cluster", Subject: s.spec.Cluster, State: deploy.Fault, Says: err.Error(), Fix: fix(err, "Make the cluster with a slipway_cluster, or correct cluster and route.listener.")})
 		return faults, nil
 	}
 	all, err := s.engine.Preflight(ctx, t, s.cloud.Surroundings(s.platforms))
@@ -169,6 +170,11 @@ func (s inAWS) checkOnline(ctx context.Context, ref string) (faults int, err err
 	}
 	tellWarnings(s.p, ws)
 	return faults, nil
+}
+
+// fix is what to do about an error: usual, unless it is one that any command meets.
+func fix(err error, usual string) string {
+	return cmp.Or(strings.TrimSpace(hint(err, os.Getenv("AWS_ENDPOINT_URL"))), usual)
 }
 
 // platforms asks the registry what an image is built for.

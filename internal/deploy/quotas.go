@@ -69,6 +69,10 @@ func (f *preflight) quotas(ctx context.Context) error {
 		if q.Default {
 			kind = "default limit"
 		}
+		fix := "Stop or delete unused ones, or have the quota raised (Service Quotas)."
+		if q.Name == QuotaFargate || q.Name == QuotaFargateSpot {
+			fix = "Lower count or cpu, stop what is not needed, or have the quota raised (Service Quotas, AWS Fargate)."
+		}
 		switch {
 		case n == 0:
 			continue
@@ -77,7 +81,7 @@ func (f *preflight) quotas(ctx context.Context) error {
 		case q.Used+n > q.Limit && q.Default:
 			f.unknown("quota", q.Name, "%g are taken, %g more are needed, and the %s is %g; see Service Quotas whether the account's is higher", q.Used, n, kind, q.Limit)
 		case q.Used+n > q.Limit:
-			f.fault("quota", q.Name, "Stop or delete unused ones, or have the quota raised (Service Quotas).", "%g are taken, %g more are needed, and the %s is %g", q.Used, n, kind, q.Limit)
+			f.fault("quota", q.Name, fix, "%g are taken, %g more are needed, and the %s is %g", q.Used, n, kind, q.Limit)
 		default:
 			f.good("quota", q.Name, "%g of %g are taken, %g more are needed", q.Used, q.Limit, n)
 		}

@@ -298,8 +298,8 @@ func Deployer(s Scope) Document {
 		allow("ReadScaling", []string{"application-autoscaling:DescribeScalableTargets", "application-autoscaling:DescribeScalingPolicies", "application-autoscaling:DescribeScheduledActions", "application-autoscaling:DescribeScalingActivities"}, "*"),
 		allow("Alarms", []string{"cloudwatch:PutMetricAlarm", "cloudwatch:DeleteAlarms", "cloudwatch:TagResource"}, s.each("cloudwatch", "alarm:slipway-"+s.Cluster+"-%s-*", names)...),
 		allow("Churn", []string{"events:DescribeRule", "events:PutRule", "events:DeleteRule", "events:TagResource", "events:ListTagsForResource"}, s.each("events", "rule/slipway-%s-*", names)...),
-		// What Fargate has left of the account's vCPUs. Neither has a resource.
-		allow("Quotas", []string{"servicequotas:GetServiceQuota", "cloudwatch:GetMetricStatistics"}, "*"),
+		// What the account has left of vCPUs of Fargate and of roles. None of it has a resource.
+		allow("Quotas", []string{"servicequotas:GetServiceQuota", "cloudwatch:GetMetricStatistics", "iam:GetAccountSummary"}, "*"),
 		allow("ReadAlarms", []string{"cloudwatch:DescribeAlarms"}, s.arn("cloudwatch", "alarm:*")),
 		allow("Logs", []string{"logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:DeleteRetentionPolicy", "logs:FilterLogEvents", "logs:GetLogEvents", "logs:TagResource"}, append(logs, below(logs)...)...),
 		allow("FindLogs", []string{"logs:DescribeLogGroups", "logs:ListTagsForResource"}, s.arn("logs", "log-group:*")),

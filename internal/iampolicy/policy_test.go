@@ -14,7 +14,7 @@ var scope = Scope{Partition: "aws", Region: "us-east-1", Account: "111122223333"
 // Actions that AWS lets nobody restrict to a resource.
 // https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
 func withoutResources(action string) bool {
-	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecr:DescribeRegistry", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "ecs:ListClusters", "ecs:ListServices", "ecs:ListTasks", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets", "ssm:DescribeParameters", "servicequotas:GetServiceQuota", "cloudwatch:GetMetricStatistics"}, action) ||
+	return slices.Contains([]string{"ecr:GetAuthorizationToken", "ecr:DescribeRegistry", "ecs:DescribeTaskDefinition", "ecs:ListTaskDefinitions", "ecs:DeregisterTaskDefinition", "ecs:ListClusters", "ecs:ListServices", "ecs:ListTasks", "servicediscovery:ListNamespaces", "servicediscovery:ListServices", "ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions", "secretsmanager:ListSecrets", "ssm:DescribeParameters", "servicequotas:GetServiceQuota", "iam:GetAccountSummary", "cloudwatch:GetMetricStatistics"}, action) ||
 		strings.HasPrefix(action, "elasticloadbalancing:Describe") || strings.HasPrefix(action, "autoscaling:Describe") ||
 		strings.HasPrefix(action, "ec2:Describe") || strings.HasPrefix(action, "application-autoscaling:Describe")
 }

@@ -1,6 +1,7 @@
 package localtest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	"github.com/aws/aws-sdk-go-v2/service/iam"
 	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 
 	"github.com/slipway-ecs/slipway/internal/local"
@@ -94,4 +96,26 @@ func TestFargateQuota(t *testing.T) {
 			StartTime: aws.Time(time.Now().Add(-time.Hour)), EndTime: aws.Time(time.Now().Add(24 * time.Hour)), Period: aws.Int32(86400), Statistics: []cwtypes.Statistic{"Maximum"}}))
 		return len(out.Datapoints) == 1 && *out.Datapoints[0].Maximum == 1.25
 	})
+}
+
+// The account's quota of roles is kept, and told.
+func TestRoleQuota(t *testing.T) {
+	a := localtest.Start(t)
+	c, ctx := iam.NewFromConfig(a.Config), t.Context()
+	create := func(n int) error {
+		_, err := c.CreateRole(ctx, &iam.CreateRoleInput{RoleName: aws.String(fmt.Sprint("r", n)), AssumeRolePolicyDocument: aws.String(`{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"},"Action":"sts:AssumeRole"}]}`)})
+		return err
+	}
+	summary := func() map[string]int32 {
+		return ok[iam.GetAccountSummaryOutput](t)(c.GetAccountSummary(ctx, &iam.GetAccountSummaryInput{})).SummaryMap
+	}
+	there := int(summary()["Roles"])
+	for n := there; n < 1000; n++ {
+		if err := create(n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused(t, create(1000), "LimitExceeded")
+	same(t, "roles", summary()["Roles"], int32(1000))
+	same(t, "their quota", a.Must(t, "iam", "get-account-summary")["SummaryMap"].(map[string]any)["RolesQuota"], any(1000.0))
 }

@@ -118,6 +118,7 @@ func check(doc string, kind evaluate.Kind) error {
 }
 
 func (s *Service) registerRoles(svc *wire.Service) {
+	wire.Handle(svc, "GetAccountSummary", s.summary, wire.Partly("of what the local AWS keeps"))
 	wire.Handle(svc, "CreateRole", s.createRole)
 	wire.Handle(svc, "GetRole", s.getRole)
 	wire.Handle(svc, "UpdateRole", s.updateRole)
@@ -160,6 +161,9 @@ func (s *Service) createRole(ctx context.Context, in *iamapi.CreateRoleInput) (*
 	return &iamapi.CreateRoleOutput{Role: r.api()}, s.db.Update(func(tx *state.Tx) error {
 		if _, ok := s.roles.Get(tx, name); ok {
 			return conflict("EntityAlreadyExists", "Role with name %s already exists.", name)
+		}
+		if err := full(s.roles.Len(tx), quotaRoles, "RolesPerAccount"); err != nil {
+			return err
 		}
 		s.roles.Put(tx, name, r)
 		return nil

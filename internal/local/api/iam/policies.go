@@ -45,6 +45,9 @@ func (s *Service) createProfile(ctx context.Context, in *iamapi.CreateInstancePr
 		if _, ok := s.profiles.Get(tx, name); ok {
 			return conflict("EntityAlreadyExists", "Instance Profile %s already exists.", name)
 		}
+		if err := full(s.profiles.Len(tx), quotaProfiles, "InstanceProfilesPerAccount"); err != nil {
+			return err
+		}
 		s.profiles.Put(tx, name, p)
 		out.InstanceProfile = s.profileAPI(tx, p)
 		return nil
@@ -172,6 +175,9 @@ func (s *Service) createPolicy(ctx context.Context, in *iamapi.CreatePolicyInput
 	return out, s.db.Update(func(tx *state.Tx) error {
 		if _, ok := s.policies.Get(tx, p.ARN); ok {
 			return conflict("EntityAlreadyExists", "A policy called %s already exists. Duplicate names are not allowed.", name)
+		}
+		if err := full(s.policies.Len(tx), quotaPolicies, "PoliciesPerAccount"); err != nil {
+			return err
 		}
 		s.policies.Put(tx, p.ARN, p)
 		out.Policy = wire.Ptr(s.policyAPI(tx, p))

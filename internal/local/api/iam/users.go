@@ -81,6 +81,9 @@ func (s *Service) createUser(ctx context.Context, in *iamapi.CreateUserInput) (*
 		if err := s.attachable(tx, u.Boundary); u.Boundary != "" && err != nil {
 			return err
 		}
+		if err := full(s.users.Len(tx), quotaUsers, "UsersPerAccount"); err != nil {
+			return err
+		}
 		s.users.Put(tx, name, u)
 		return nil
 	})
