@@ -23,10 +23,13 @@ const servicesPerCluster = 5000
 
 // Quotas asks the services themselves, which tell the account's own limits to whoever may read there at all.
 // Only Service Quotas knows Fargate's.
-func (s surroundings) Quotas(ctx context.Context, cluster string) []deploy.Quota {
+func (s surroundings) Quotas(ctx context.Context, cluster string, fargate bool) []deploy.Quota {
 	groups, rules := s.balancerQuotas(ctx)
-	return []deploy.Quota{groups, rules, s.roleQuota(ctx), s.serviceQuota(ctx, cluster),
-		s.fargateQuota(ctx, deploy.QuotaFargate, "L-3032A538"), s.fargateQuota(ctx, deploy.QuotaFargateSpot, "L-36FBB829")}
+	all := []deploy.Quota{groups, rules, s.roleQuota(ctx), s.serviceQuota(ctx, cluster)}
+	if fargate {
+		all = append(all, s.fargateQuota(ctx, deploy.QuotaFargate, "L-3032A538"), s.fargateQuota(ctx, deploy.QuotaFargateSpot, "L-36FBB829"))
+	}
+	return all
 }
 
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_DescribeAccountLimits.html

@@ -2,7 +2,6 @@ package awscloud
 
 import (
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -11,13 +10,14 @@ import (
 
 	"github.com/slipway-ecs/slipway/internal/deploy"
 	"github.com/slipway-ecs/slipway/internal/local"
+	"github.com/slipway-ecs/slipway/internal/local/localtest"
 )
 
 // What Fargate has left is asked of Service Quotas and CloudWatch.
 func TestFargateQuota(t *testing.T) {
 	c, ctx := openAt(t, startLocalOf(t, local.Config{Runtime: "virtual", Speed: 60, FargateVCPUs: 2})), t.Context()
 	of := func(name string) (q deploy.Quota) {
-		for _, q = range c.Surroundings(nil).(surroundings).Quotas(ctx, "c") {
+		for _, q = range c.Surroundings(nil).(surroundings).Quotas(ctx, "c", true) {
 			if q.Name == name {
 				return q
 			}
@@ -45,15 +45,10 @@ func TestFargateQuota(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for late := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Millisecond) {
+	localtest.Eventually(t, "three tasks of a quarter of a vCPU are seen", func() bool {
 		q := of(deploy.QuotaFargate)
-		if q.Err == nil && q.Used == 0.75 {
-			break
-		}
-		if time.Now().After(late) {
-			t.Fatalf("three tasks of a quarter of a vCPU: %+v", q)
-		}
-	}
+		return q.Err == nil && q.Used == 0.75
+	})
 	if q := of(deploy.QuotaFargateSpot); q.Err != nil || q.Limit != 2 || q.Used != 0 {
 		t.Errorf("of Spot: %+v", q)
 	}

@@ -42,15 +42,12 @@ func hint(err error, endpoint string) string {
 	}
 	switch text := err.Error(); {
 	case strings.Contains(text, "get credentials:"), strings.Contains(text, "get identity:"):
-		return noCredentials + "\n"
-	case strings.Contains(text, "Missing Region"), strings.Contains(text, "Invalid Configuration: Missing Region"):
+		return "There are no AWS credentials that work: log in (aws sso login, aws configure), set AWS_PROFILE, or use a local AWS: eval \"$(slipway local env)\".\n"
+	case strings.Contains(text, "Missing Region"):
 		return "No AWS region is set: set AWS_REGION, or region in the profile.\n"
 	}
 	return ""
 }
-
-// noCredentials is what to do where AWS was never asked.
-const noCredentials = "There are no AWS credentials that work: log in (aws sso login, aws configure), set AWS_PROFILE, or use a local AWS: eval \"$(slipway local env)\"."
 
 // silentError is an error the command has already shown.
 type silentError struct{ err error }

@@ -119,7 +119,7 @@ type around struct {
 	quotas    []Quota
 }
 
-func (a around) Quotas(context.Context, string) []Quota { return a.quotas }
+func (a around) Quotas(context.Context, string, bool) []Quota { return a.quotas }
 
 func (a around) Platforms(context.Context, string) ([]string, error) {
 	if a.platforms == nil {

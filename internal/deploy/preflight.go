@@ -40,8 +40,8 @@ type Surroundings interface {
 	Denied(ctx context.Context, role string, actions []string, resource string) ([]string, error)
 	// Instances are the cluster's container instances with what runs on them.
 	Instances(ctx context.Context, cluster string) ([]*pack.Instance, error)
-	// Quotas are those that a deployment may meet.
-	Quotas(ctx context.Context, cluster string) []Quota
+	// Quotas are those that a deployment may meet, with Fargate's if it runs there.
+	Quotas(ctx context.Context, cluster string, fargate bool) []Quota
 }
 
 // ErrUnavailable is what this endpoint does not offer.

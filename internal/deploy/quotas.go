@@ -60,7 +60,7 @@ func (f *preflight) quotas(ctx context.Context) error {
 	}
 	onDemand, spot := f.fargate()
 	need := map[string]float64{QuotaTargetGroups: float64(groups), QuotaRoles: float64(roles), QuotaServices: float64(services), QuotaRules: float64(rules), QuotaFargate: onDemand, QuotaFargateSpot: spot}
-	for _, q := range f.s.Quotas(ctx, f.d.ref.Cluster) {
+	for _, q := range f.s.Quotas(ctx, f.d.ref.Cluster, f.d.definition.LaunchType == "FARGATE") {
 		n := need[q.Name]
 		if q.Name == QuotaRules {
 			q.Used = float64(len(f.o.live))

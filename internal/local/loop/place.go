@@ -14,7 +14,6 @@ import (
 type placer struct {
 	tx    *state.Tx
 	ecs   *state.ECS
-	req   *placement.Request
 	batch *placement.Batch
 }
 
@@ -23,7 +22,7 @@ func (s *Services) placer(tx *state.Tx, cluster string, t *state.Task, req *plac
 	if err != nil {
 		return nil, fmt.Errorf("placing tasks of %s: %w", t.Group, err)
 	}
-	return &placer{tx, s.cfg.State, req, b}, nil
+	return &placer{tx, s.cfg.State, b}, nil
 }
 
 // next is an instance for one more task, or nil. The task is booked in the fleet as long as this
@@ -36,10 +35,8 @@ func (p *placer) next() *placement.Instance {
 		}
 		// The fleet may lag behind: RunTask may have used the room.
 		now, ok := current(p.tx, p.ecs, i.ID)
-		if ok {
-			if fit, _, err := placement.Place(p.req, []*placement.Instance{now}); err == nil && fit != nil {
-				return i
-			}
+		if ok && p.batch.Fits(now) {
+			return i
 		}
 		p.batch.Drop(i)
 	}
@@ -134,7 +131,7 @@ func (r *reconciliation) launch(d *state.Deployment, n int, host string) (starte
 				if err != nil {
 					return nil, false, err
 				}
-				p = &placer{tx, s.cfg.State, req, b}
+				p = &placer{tx, s.cfg.State, b}
 			} else if p, err = s.placer(tx, r.svc.ClusterName, t, req); err != nil {
 				return nil, false, err
 			}

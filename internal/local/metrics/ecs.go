@@ -2,7 +2,10 @@ package metrics
 
 import (
 	"context"
+	"maps"
+	"slices"
 
+	"github.com/slipway-ecs/slipway/internal/local/api/cloudwatch"
 	"github.com/slipway-ecs/slipway/internal/local/api/servicequotas"
 	"github.com/slipway-ecs/slipway/internal/local/state"
 )
@@ -124,13 +127,21 @@ func (m *Metrics) clusters() {
 
 // quotas measures what is taken of the account's quotas.
 func (m *Metrics) quotas() {
-	taken := map[string]float64{}
+	type taken struct {
+		of    map[string]string
+		vcpus float64
+	}
+	var all []taken
 	_ = m.cfg.State.DB.View(func(tx *state.Tx) error {
-		servicequotas.Usage(tx, m.cfg.State, func(class string, vcpus float64) { taken[class] = vcpus })
+		servicequotas.Usage(tx, m.cfg.State, func(of map[string]string, vcpus float64) { all = append(all, taken{of, vcpus}) })
 		return nil
 	})
-	for class, n := range taken {
-		m.cfg.CloudWatch.Put(servicequotas.UsageNamespace, servicequotas.UsageMetric, "None", dims("Class", class, "Resource", "vCPU", "Service", "Fargate", "Type", "Resource"), n)
+	for _, t := range all {
+		var on []cloudwatch.Dimension
+		for _, name := range slices.Sorted(maps.Keys(t.of)) {
+			on = append(on, cloudwatch.Dimension{Name: name, Value: t.of[name]})
+		}
+		m.cfg.CloudWatch.Put(servicequotas.UsageNamespace, servicequotas.UsageMetric, "None", on, t.vcpus)
 	}
 }
 

@@ -43,15 +43,9 @@ type quota struct {
 	class                            string // of its usage metric
 }
 
-// The codes of the two quotas of Fargate.
-const (
-	OnDemandCode = "L-3032A538"
-	SpotCode     = "L-36FBB829"
-)
-
 var quotas = []quota{
-	{"fargate", "AWS Fargate", OnDemandCode, "Fargate On-Demand vCPU resource count", 6, "FARGATE", "Standard/OnDemand"},
-	{"fargate", "AWS Fargate", SpotCode, "Fargate Spot vCPU resource count", 6, "FARGATE_SPOT", "Standard/Spot"},
+	{"fargate", "AWS Fargate", "L-3032A538", "Fargate On-Demand vCPU resource count", 6, "FARGATE", "Standard/OnDemand"},
+	{"fargate", "AWS Fargate", "L-36FBB829", "Fargate Spot vCPU resource count", 6, "FARGATE_SPOT", "Standard/Spot"},
 }
 
 // Register adds the operations to svc and the tables to the store.
@@ -105,7 +99,7 @@ func show(ctx context.Context, q quota, value float64) *api.ServiceQuota {
 		// https://docs.aws.amazon.com/AmazonECS/latest/developerguide/monitoring-fargate-usage.html
 		UsageMetric: &api.MetricInfo{
 			MetricNamespace: wire.String(UsageNamespace), MetricName: wire.String(UsageMetric), MetricStatisticRecommendation: wire.String("Maximum"),
-			MetricDimensions: map[string]string{"Class": q.class, "Resource": "vCPU", "Service": "Fargate", "Type": "Resource"},
+			MetricDimensions: q.dimensions(),
 		},
 	}
 }
@@ -116,14 +110,18 @@ const (
 	UsageMetric    = "ResourceCount"
 )
 
-// Usage is how much of the quotas is taken, by the class of the metric.
-func Usage(tx *state.Tx, ecs *state.ECS, put func(class string, vcpus float64)) {
+func (q quota) dimensions() map[string]string {
+	return map[string]string{"Class": q.class, "Resource": "vCPU", "Service": "Fargate", "Type": "Resource"}
+}
+
+// Usage is how much of each quota is taken, with the dimensions of its metric.
+func Usage(tx *state.Tx, ecs *state.ECS, put func(dimensions map[string]string, vcpus float64)) {
 	for _, q := range quotas {
 		used := 0
 		if n := ecs.FargateCPU.Get(tx, q.kind); n != nil {
 			used = *n
 		}
-		put(q.class, float64(used)/1024)
+		put(q.dimensions(), float64(used)/1024)
 	}
 }
 
